@@ -1,0 +1,110 @@
+"""Minibatches and affine augmentation, drawn and made on the device the images live on."""
+
+from __future__ import annotations
+
+import math
+import zlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kdgan_core.config import TrialConfig
+
+
+def make_generator(seed: int, purpose: str, device: torch.device) -> torch.Generator:
+    """A generator whose stream depends on `seed` and on the words of `purpose` only."""
+    generator = torch.Generator(device=device)
+    return generator.manual_seed((seed << 32) ^ zlib.crc32(purpose.encode()))
+
+
+def to_unit(images: Tensor, white: float) -> Tensor:
+    """uint8 pixels as float32 in [0, 1]; `white` becomes 1."""
+    return images.to(torch.float32).div_(white)
+
+
+def affine(
+    images: Tensor,
+    generator: torch.Generator,
+    rotation_degrees: float,
+    shift: float,
+    zoom: float,
+) -> Tensor:
+    """Each image rotated, shifted and zoomed by its own random amount; outside repeats the edge.
+
+    Uniform in +-rotation_degrees, +-shift of the side along each axis, and [1-zoom, 1+zoom] for
+    each axis: the authors' augmentation (Keras' ImageDataGenerator, nearest fill), bilinear.
+
+    Args:
+        images: (B, 1, S, S) float.
+        generator: on the device of the images.
+        rotation_degrees: largest rotation.
+        shift: largest shift, fraction of the side.
+        zoom: largest zoom, fraction.
+    """
+    if rotation_degrees == shift == zoom == 0.0:
+        return images
+    count = len(images)
+    draws = torch.rand((5, count), generator=generator, device=images.device) * 2.0 - 1.0
+    angle = draws[0] * math.radians(rotation_degrees)
+    shift_x, shift_y = draws[1] * (2.0 * shift), draws[2] * (2.0 * shift)
+    zoom_x, zoom_y = 1.0 + draws[3] * zoom, 1.0 + draws[4] * zoom
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    rows = [cos * zoom_x, -sin * zoom_y, shift_x, sin * zoom_x, cos * zoom_y, shift_y]
+    theta = torch.stack(rows, dim=1).view(count, 2, 3)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+class Minibatches:
+    """An endless stream of augmented minibatches, reshuffled at every pass over the images.
+
+    A pass has floor(n / batch_size) batches, as in the authors' code; a batch larger than n is n.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, white: float, config: TrialConfig,
+        generator: torch.Generator,
+    ) -> None:  # fmt: skip
+        """images: (n, 1, S, S) uint8; labels: (n,); both and the generator on one device."""
+        self.images, self.labels, self.white = images, labels, white
+        self.config, self.generator = config, generator
+        self.batch = min(config.batch_size, len(labels))
+        self.order = torch.empty(0, dtype=torch.int64, device=labels.device)
+        self.position = 0
+
+    def next(self) -> tuple[Tensor, Tensor]:
+        """(B, 1, S, S) float images and (B,) labels."""
+        if self.position + self.batch > len(self.order):
+            device = self.labels.device
+            self.order = torch.randperm(len(self.labels), generator=self.generator, device=device)
+            self.position = 0
+        rows = self.order[self.position : self.position + self.batch]
+        self.position += self.batch
+        config = self.config
+        images = affine(
+            to_unit(self.images[rows], self.white), self.generator,
+            config.rotation_degrees, config.shift, config.zoom,
+        )  # fmt: skip
+        return images, self.labels[rows]
+
+
+@torch.no_grad()
+def accuracy(
+    player: torch.nn.Module, images: Tensor, labels: Tensor, white: float, batch: int = 1000
+) -> float:
+    """Fraction of images whose largest score is the true label, in eval mode.
+
+    Args:
+        player: scores (B, K) for images (B, 1, S, S).
+        images: (N, 1, S, S) uint8.
+        labels: (N,).
+        white: the pixel value that becomes 1.
+        batch: images at a time.
+    """
+    right = torch.zeros((), dtype=torch.int64, device=labels.device)
+    for start in range(0, len(labels), batch):
+        part = slice(start, start + batch)
+        predicted = player(to_unit(images[part], white)).argmax(dim=1)
+        right += (predicted == labels[part]).sum()
+    return int(right) / len(labels)

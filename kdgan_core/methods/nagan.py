@@ -1,0 +1,57 @@
+"""NaGAN, the naive GAN of Eq. 1: C against D, no teacher."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+from kdgan_core.estimators import ESTIMATORS, sample_labels
+from kdgan_core.losses import (
+    expected_discriminator_loss,
+    log_rejection,
+    naive_discriminator_loss,
+)
+
+if TYPE_CHECKING:
+    from kdgan_core.replica import Replica
+
+
+def play_round(replica: Replica, tau: float) -> None:
+    """The round's updates of D, then those of C, each on its own minibatches."""
+    for _ in range(replica.config.discriminator_steps):
+        discriminator_step(replica)
+    for _ in range(replica.config.classifier_steps):
+        classifier_step(replica, tau)
+
+
+def discriminator_step(replica: Replica) -> None:
+    """D ascends Eq. 1 with pseudo labels drawn from p_c."""
+    config = replica.config
+    images, labels = replica.streams["discriminator"].next()
+    with torch.no_grad():
+        logits = replica.players["classifier"](images)
+    scores = replica.players["discriminator"](images, replica.dropout["discriminator"])
+    if config.estimator == "expectation":
+        truth, pseudo = F.one_hot(labels, logits.shape[1]), logits.softmax(dim=1)
+        loss = expected_discriminator_loss(scores, truth, pseudo, pseudo, alpha=1.0)
+    else:
+        drawn = sample_labels(logits, config.samples, replica.noise)
+        loss = naive_discriminator_loss(scores, labels.unsqueeze(0), drawn)
+    replica.note("loss_discriminator", loss)
+    replica.descend("discriminator", loss)
+
+
+def classifier_step(replica: Replica, tau: float) -> None:
+    """C descends E_{p_c}[log(1 - p_d)] by the configured estimator of Eq. 8."""
+    config = replica.config
+    images, _ = replica.streams["classifier"].next()
+    logits = replica.players["classifier"](images, replica.dropout["classifier"])
+    with torch.no_grad():
+        rewards = log_rejection(replica.players["discriminator"](images))
+        replica.note("rejection_classifier", (logits.softmax(dim=1) * rewards).sum(dim=1).mean())
+    loss = ESTIMATORS[config.estimator](
+        logits, rewards, tau, config.samples, config.control_variate != "none", replica.noise
+    )
+    replica.descend("classifier", loss)

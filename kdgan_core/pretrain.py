@@ -1,0 +1,131 @@
+"""Supervised pretraining of C, T and D (Algorithm 1, line 1), each trained once and kept.
+
+Pretrained players depend on the data, the seed, the architecture and the recipe, and on none of
+alpha, beta, gamma, tau: every cell of a sweep shares them. They are kept in the cache folder under
+a hash of all they depend on.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import filelock
+import torch
+from torch import Tensor, nn
+
+from kdgan_core.config import TrialConfig
+from kdgan_core.data.batches import Minibatches, accuracy, make_generator
+from kdgan_core.losses import supervised_loss
+from kdgan_core.players import build_player, parameter_groups
+
+# Raise when pretraining changes, so that players of an older recipe are not picked up.
+RECIPE = 1
+CHECKS = 6  # validation checks over pretraining
+
+# Everything in a config that a pretrained player depends on.
+DEPENDS_ON = (
+    "dataset", "train_size", "draw", "valid_size", "pretrain_steps", "pretrain_learning_rate",
+    "learning_rate_schedule", "batch_size", "architecture", "classifier_dropout",
+    "teacher_dropout", "weight_decay", "rotation_degrees", "shift", "zoom",
+)  # fmt: skip
+
+
+class SeedData(NamedTuple):
+    """What one seed trains on, resident on the device; images uint8, labels int64."""
+
+    train_images: Tensor  # (n, 1, S, S)
+    train_labels: Tensor  # (n,)
+    valid_images: Tensor  # (v, 1, S, S)
+    valid_labels: Tensor  # (v,)
+    white: float
+    checksum: str  # of the whole data set
+
+
+def scheduled_learning_rate(config: TrialConfig, base: float, progress: float) -> float:
+    """The learning rate at `progress` in [0, 1]; cosine ends at 0."""
+    if config.learning_rate_schedule == "constant":
+        return base
+    return base * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def cache_key(role: str, config: TrialConfig, seed: int, checksum: str, device: str) -> str:
+    """Hash of everything the pretrained player depends on; `device` is its type (cpu, cuda)."""
+    facts = {name: getattr(config, name) for name in DEPENDS_ON}
+    facts |= {"role": role, "seed": seed, "data": checksum, "device": device}
+    facts |= {"recipe": RECIPE, "torch": torch.__version__}
+    text = json.dumps(facts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def pretrained_player(
+    role: str,
+    config: TrialConfig,
+    seed: int,
+    data: SeedData,
+    cache_dir: Path,
+    device: torch.device,
+) -> nn.Module:
+    """The player at its best validation check of pretraining, from the cache if it is there.
+
+    Safe under many processes: the first one trains, the others wait for it.
+
+    Raises:
+        OSError: the cache folder cannot be written.
+    """
+    folder = cache_dir / "pretrained"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{role}-{cache_key(role, config, seed, data.checksum, device.type)}.pt"
+    player = build_player(role, config, make_generator(seed, f"init {role}", torch.device("cpu")))
+    player = player.to(device)
+    if not path.exists():
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                train_supervised(role, player, config, seed, data)
+                _save(player, path)
+    player.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+    return player
+
+
+def train_supervised(
+    role: str, player: nn.Module, config: TrialConfig, seed: int, data: SeedData
+) -> None:
+    """Train `player` in place by cross-entropy; leaves it at its best validation check."""
+    device = data.train_labels.device
+    stream = Minibatches(
+        data.train_images, data.train_labels, data.white, config,
+        make_generator(seed, f"pretrain batches {role}", device),
+    )  # fmt: skip
+    dropout = make_generator(seed, f"pretrain dropout {role}", device)
+    base = config.pretrain_learning_rate
+    groups = parameter_groups(role, player, config.weight_decay)
+    optimizer = torch.optim.Adam(groups, lr=base, fused=True)
+    best, best_state = -1.0, copy.deepcopy(player.state_dict())
+    checks = {round(config.pretrain_steps * (i + 1) / CHECKS) for i in range(CHECKS)}
+    for step in range(1, config.pretrain_steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = scheduled_learning_rate(config, base, (step - 1) / config.pretrain_steps)
+        images, labels = stream.next()
+        optimizer.zero_grad(set_to_none=True)
+        supervised_loss(player(images, dropout), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step in checks:
+            valid = accuracy(player, data.valid_images, data.valid_labels, data.white)
+            if valid > best:
+                best, best_state = valid, copy.deepcopy(player.state_dict())
+    player.load_state_dict(best_state)
+
+
+def _save(player: nn.Module, path: Path) -> None:
+    """Write the weights in one step, so that no reader ever sees half a file."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        torch.save(player.state_dict(), part)
+        part.flush()
+        os.fsync(part.fileno())
+    Path(part.name).replace(path)

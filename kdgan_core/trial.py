@@ -1,0 +1,242 @@
+"""The trial: one configuration trained under each of its seeds, scored on validation and test."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from kdgan_core.config import TrialConfig
+from kdgan_core.data import load_dataset
+from kdgan_core.replica import Replica
+
+# From best to worst; a trial's outcome is the worst of its seeds'.
+OUTCOMES = ("finished", "stopped", "collapsed", "diverged")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The state of a trial at one validation check.
+
+    Attributes:
+        step: updates of C so far; 0 is the pretrained player.
+        steps: updates of C in all.
+        tau: temperature of the round before the check (of the first round at step 0).
+        seconds: training time since the trial began, evaluation and pretraining included.
+        metrics: seed -> metric -> value; `valid_accuracy` in [0, 1], losses as means since the
+            last check. A diverged seed is absent.
+    """
+
+    step: int
+    steps: int
+    tau: float
+    seconds: float
+    metrics: Mapping[int, Mapping[str, float]]
+
+    def mean_valid_accuracy(self) -> float:
+        """Mean over the seeds still training; NaN when all have diverged."""
+        values = [seed["valid_accuracy"] for seed in self.metrics.values()]
+        return sum(values) / len(values) if values else math.nan
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """How one seed ended. Accuracies are fractions; None where a diverged seed has none.
+
+    Attributes:
+        outcome: finished, stopped, collapsed (C ends below its own pretrained validation accuracy
+            by more than two standard errors of that accuracy) or diverged (a non-finite weight).
+        best_step: updates of C at the best validation check, step 0 not counted.
+        test_accuracy: on the test images at `best_step`; the test set is used nowhere else.
+    """
+
+    seed: int
+    outcome: str
+    best_step: int | None
+    best_valid_accuracy: float | None
+    last_valid_accuracy: float | None
+    pretrained_valid_accuracy: float
+    test_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How a trial ended: the worst outcome of its seeds, each seed's scores, and its cost."""
+
+    trial_id: str
+    outcome: str
+    seeds: tuple[SeedResult, ...]
+    seconds: float
+    step: int
+
+
+class Trial:
+    """A trial that is moved from one validation check to the next by its owner.
+
+    Seeds advance together, so that a check compares all of them at the same step.
+    """
+
+    def __init__(
+        self, config: TrialConfig, *, data_dir: Path | None, cache_dir: Path,
+        device: torch.device | str,
+    ) -> None:  # fmt: skip
+        """Cheap: data are read and players pretrained by the first `advance`.
+
+        Args:
+            config: the cell.
+            data_dir: the data folder; None is KDGAN_DATA or the user's cache directory.
+            cache_dir: pretrained players are kept here.
+            device: "cpu", "cuda", ...
+        """
+        self.config, self.data_dir, self.cache_dir = config, data_dir, cache_dir
+        self.device = torch.device(device)
+        self.replicas: list[Replica] = []
+        self.evaluation: Evaluation | None = None
+        self.stopped = False
+        self._pretrained: dict[int, float] = {}
+        self._last: dict[int, float] = {}
+        self._diverged: set[int] = set()
+        self._seconds = 0.0
+        every = config.rounds / config.evaluations
+        self._checks = [0] + [round(every * (i + 1)) for i in range(config.evaluations)]
+        self._next_check = 0
+
+    @property
+    def done(self) -> bool:
+        """No check is left, the trial was stopped, or every seed has diverged."""
+        all_diverged = bool(self.replicas) and len(self._diverged) == len(self.replicas)
+        return self.stopped or all_diverged or self._next_check == len(self._checks)
+
+    def advance(self) -> Evaluation:
+        """Train to the next validation check and return it; the first is the pretrained student.
+
+        Raises:
+            DataError: the data are absent or damaged.
+            RuntimeError: the trial is done.
+        """
+        if self.done:
+            raise RuntimeError(f"trial {self.config.trial_id} is done: nothing is left to advance")
+        started = time.perf_counter()
+        if not self.replicas:
+            self._prepare()
+        target = self._checks[self._next_check]
+        metrics: dict[int, dict[str, float]] = {}
+        tau = self.replicas[0].tau()
+        for replica in self.replicas:
+            if replica.seed in self._diverged:
+                continue
+            replica.train_to(target - 1)
+            tau = replica.tau()
+            replica.train_to(target)
+            notes = replica.read_notes()
+            if not replica.is_finite():
+                self._diverged.add(replica.seed)
+                continue
+            metrics[replica.seed] = {"valid_accuracy": self._check(replica), **notes}
+        self._next_check += 1
+        self._seconds += time.perf_counter() - started
+        self.evaluation = Evaluation(
+            step=target * self.config.classifier_steps,
+            steps=self.config.rounds * self.config.classifier_steps,
+            tau=tau,
+            seconds=self._seconds,
+            metrics=metrics,
+        )
+        return self.evaluation
+
+    def stop(self) -> None:
+        """End here; the seeds count as stopped early."""
+        self.stopped = True
+
+    def result(self) -> TrialResult:
+        """Scores of every seed; this is the one time that the test images are looked at.
+
+        Raises:
+            RuntimeError: the trial has not reached its first check after the pretrained one.
+        """
+        if self.evaluation is None or self.evaluation.step == 0:
+            raise RuntimeError(f"trial {self.config.trial_id} has not been trained yet")
+        started = time.perf_counter()
+        dataset = load_dataset(self.config.dataset, self.data_dir)
+        images = torch.from_numpy(dataset.test_images).to(self.device)
+        labels = torch.from_numpy(dataset.test_labels).to(self.device)
+        seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
+        worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
+        seconds = self._seconds + time.perf_counter() - started
+        return TrialResult(self.config.trial_id, worst, seeds, seconds, self.evaluation.step)
+
+    def _prepare(self) -> None:
+        dataset = load_dataset(self.config.dataset, self.data_dir)
+        self.replicas = [
+            Replica(self.config, seed, dataset, self.cache_dir, self.device)
+            for seed in self.config.seeds
+        ]
+
+    def _check(self, replica: Replica) -> float:
+        valid_accuracy = replica.validate()
+        self._last[replica.seed] = valid_accuracy
+        if replica.round == 0:
+            self._pretrained[replica.seed] = valid_accuracy
+        else:
+            replica.keep_if_best(valid_accuracy)
+        return valid_accuracy
+
+    def _seed_result(
+        self, replica: Replica, images: torch.Tensor, labels: torch.Tensor
+    ) -> SeedResult:
+        seed = replica.seed
+        pretrained = self._pretrained.get(seed, math.nan)
+        if seed in self._diverged:
+            return SeedResult(seed, "diverged", None, None, None, pretrained, None)
+        last = self._last[seed]
+        outcome = (
+            "stopped" if self.stopped and self._next_check < len(self._checks) else "finished"
+        )
+        if last < pretrained - 2.0 * _standard_error(pretrained, self.config.valid_size):
+            outcome = "collapsed"
+        return SeedResult(
+            seed=seed,
+            outcome=outcome,
+            best_step=replica.best_step,
+            best_valid_accuracy=replica.best_valid_accuracy,
+            last_valid_accuracy=last,
+            pretrained_valid_accuracy=pretrained,
+            test_accuracy=replica.test_best(images, labels),
+        )
+
+
+def _standard_error(proportion: float, count: int) -> float:
+    """Of a proportion estimated on `count` images."""
+    return math.sqrt(proportion * (1.0 - proportion) / count)
+
+
+def run_trial(
+    config: TrialConfig, *, data_dir: Path | None, cache_dir: Path, device: torch.device | str,
+    report: Callable[[Evaluation], bool | None] | None = None,
+) -> TrialResult:  # fmt: skip
+    """Train one cell under each of its seeds and score it: the single trial function.
+
+    The same config on the same device with the same versions gives the same result. Nothing is
+    read or written but the data folder and the cache of pretrained players.
+
+    Args:
+        config: the cell.
+        data_dir: the data folder; None is KDGAN_DATA or the user's cache directory.
+        cache_dir: pretrained players are kept here.
+        device: "cpu", "cuda", ...
+        report: called at every evaluation, the pretrained one first; True stops the trial there
+            (not before its first training).
+
+    Raises:
+        DataError: the data are absent or damaged.
+    """
+    trial = Trial(config, data_dir=data_dir, cache_dir=cache_dir, device=device)
+    while not trial.done:
+        evaluation = trial.advance()
+        if report is not None and report(evaluation) and evaluation.step > 0:
+            trial.stop()
+    return trial.result()
