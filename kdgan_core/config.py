@@ -43,7 +43,7 @@ def _knob(
 
 @dataclass(frozen=True)
 class TemperatureSchedule:
-    """tau of Eq. 9 over training: `kind` from `start` to `end` (paper: exponential, 1.0 to 0.1)."""
+    """tau of Eq. 9 over training, from `start` to `end` (paper: exponential, 1.0 to 0.1)."""
 
     kind: str = "exponential"
     start: float = 1.0
@@ -92,7 +92,7 @@ class TrialConfig:
     )  # fmt: skip
     samples: int = _knob(8, "labels drawn per image and step, k of Algorithm 1", low=1)
     control_variate: str = _knob(
-        "leave_one_out", "baseline subtracted from the reward, from the other samples of the image",
+        "leave_one_out", "baseline subtracted from the reward: mean of the image's other draws",
         choices=("leave_one_out", "none"),
     )  # fmt: skip
     distillation: str = _knob(

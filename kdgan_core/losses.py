@@ -75,7 +75,7 @@ def expected_discriminator_loss(
 
 
 def l2_distillation(logits: Tensor, target_logits: Tensor) -> Tensor:
-    """L_DS on logits: (1/2B) sum_i ||f(x_i) - h(x_i)||^2 (Ba and Caruana 2014; the authors' choice).
+    """L_DS on logits: (1/2B) sum_i ||f(x_i) - h(x_i)||^2, the authors' choice.
 
     Args:
         logits: (B, K) of the player that learns.

@@ -115,7 +115,8 @@ def build_player(role: str, config: TrialConfig, generator: torch.Generator) -> 
         else:
             nn.init.xavier_uniform_(parameter, generator=generator)
     if role != "classifier":
-        player = player.to(memory_format=torch.channels_last)  # 2x faster convolutions on CPU
+        # Twice as fast convolutions on a CPU. (torch's type stub lacks this form of `to`.)
+        player = player.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return player
 
 

@@ -112,7 +112,7 @@ def parse_idx(content: bytes, shape: tuple[int, ...], source: str) -> NDArray[np
             f"{source} is truncated or padded: {len(content):,} bytes instead of {wanted:,};"
             " delete it and let it be downloaded again, or replace it"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
 
 
 def _find(folder: Path, file: IdxFile) -> Path | None:
@@ -130,8 +130,8 @@ def _read(folder: Path, file: IdxFile) -> NDArray[np.uint8]:
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path} cannot be read ({error}): delete it and let it be downloaded again, or replace"
-            " it"
+            f"{path} cannot be read ({error}): delete it and let it be downloaded again,"
+            " or replace it"
         ) from error
     array = parse_idx(content, file.shape, str(path))
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
