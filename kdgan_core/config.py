@@ -123,6 +123,10 @@ class TrialConfig:
     rotation_degrees: float = _knob(15.0, "largest random rotation, degrees", low=0.0, high=180.0)
     shift: float = _knob(0.1, "largest random shift, fraction of the side", low=0.0, high=1.0)
     zoom: float = _knob(0.1, "largest random zoom per axis, fraction", low=0.0, high=0.9)
+    matmul_precision: str = _knob(
+        "medium", "torch's float32 matmul precision: on CUDA 'high' and 'medium' use TF32",
+        choices=("highest", "high", "medium"),
+    )  # fmt: skip
     evaluations: int = _knob(20, "validation checks, evenly spaced over the steps", low=1)
 
     def __post_init__(self) -> None:
@@ -132,6 +136,8 @@ class TrialConfig:
             object.__setattr__(self, field.name, value)
             for one in value if isinstance(value, tuple) else (value,):
                 _check_range(field.name, one, field.metadata)
+        if self.tau_kind == "constant":  # the end has no meaning then, and must not change the id
+            object.__setattr__(self, "tau_end", self.tau_start)
         self._check_together()
 
     def _check_together(self) -> None:

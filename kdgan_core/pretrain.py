@@ -33,7 +33,7 @@ CHECKS = 6  # validation checks over pretraining
 DEPENDS_ON = (
     "dataset", "train_size", "draw", "valid_size", "pretrain_steps", "pretrain_learning_rate",
     "learning_rate_schedule", "batch_size", "architecture", "classifier_dropout",
-    "teacher_dropout", "weight_decay", "rotation_degrees", "shift", "zoom",
+    "teacher_dropout", "weight_decay", "rotation_degrees", "shift", "zoom", "matmul_precision",
 )  # fmt: skip
 
 

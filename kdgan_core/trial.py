@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,6 +121,10 @@ class Trial:
         """
         if self.done:
             raise RuntimeError(f"trial {self.config.trial_id} is done: nothing is left to advance")
+        with matmul_precision(self.config.matmul_precision):
+            return self._advance()
+
+    def _advance(self) -> Evaluation:
         started = time.perf_counter()
         if not self.replicas:
             self._prepare()
@@ -164,7 +169,8 @@ class Trial:
         dataset = load_dataset(self.config.dataset, self.data_dir)
         images = torch.from_numpy(dataset.test_images).to(self.device)
         labels = torch.from_numpy(dataset.test_labels).to(self.device)
-        seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
+        with matmul_precision(self.config.matmul_precision):
+            seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
         seconds = self._seconds + time.perf_counter() - started
         return TrialResult(self.config.trial_id, worst, seeds, seconds, self.evaluation.step)
@@ -207,6 +213,17 @@ class Trial:
             pretrained_valid_accuracy=pretrained,
             test_accuracy=replica.test_best(images, labels),
         )
+
+
+@contextlib.contextmanager
+def matmul_precision(precision: str) -> Iterator[None]:
+    """torch's float32 matmul precision, a setting of the process, for the length of a block."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _standard_error(proportion: float, count: int) -> float:
