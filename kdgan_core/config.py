@@ -212,8 +212,8 @@ def check_names(values: typing.Iterable[str]) -> None:
     for name in values:
         if name not in known:
             near = difflib.get_close_matches(name, known)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"fields: {', '.join(known)}"
-            raise ValueError(f"{name!r} is not a field of the trial configuration: {hint}")
+            hint = f": did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"{name!r} is not a field of the trial configuration{hint}")
 
 
 def parse_value(name: str, text: str) -> object:

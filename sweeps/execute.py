@@ -51,43 +51,45 @@ class Workers:
 
 
 class TrialActor(tune.Trainable):
-    """A worker: trains one trial after the other, one validation check a step."""
+    """A worker: trains one trial after the other, one validation check a step.
+
+    Nothing of a trial happens before its first step: Tune sets an actor up for one trial and may
+    then give that trial to another actor.
+    """
 
     def setup(self, config: dict[str, Any]) -> None:
         import torch
 
         torch.set_num_threads(max(1, int(config["workers"]["cpus"])))
-        self._begin(config)
+        self.trial: Trial | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Takes the next trial; the process keeps the data set and its imports."""
-        self._begin(new_config)
+        self.trial = None
         return True
 
     def step(self) -> dict[str, Any]:
         """Trains to the next check. An error ends the trial as failed, not the worker."""
+        workers = Workers(**self.config["workers"])
+        config = TrialConfig.from_dict(self.config["trial"])
+        if self.trial is None:
+            self.spool = SpoolWriter(Path(workers.spool), config.trial_id)
+            self.trial = Trial(
+                config,
+                data_dir=Path(workers.data_dir) if workers.data_dir else None,
+                cache_dir=Path(workers.cache_dir),
+                device="cuda" if workers.gpus > 0 else "cpu",
+            )
         try:
             evaluation = self.trial.advance()
             self.spool.evaluation(evaluation)
             progress = evaluation.step / evaluation.steps
             if not self.trial.done:
                 return {"progress": progress, "done": False}
-            result = self.trial.result()
-            self.spool.result(result)
+            self.spool.result(self.trial.result())
         except Exception:
             self.spool.failed(traceback.format_exc())
         return {"progress": 1.0, "done": True}
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        workers = Workers(**config["workers"])
-        trial_config = TrialConfig.from_dict(config["trial"])
-        self.spool = SpoolWriter(Path(workers.spool), trial_config.trial_id)
-        self.trial = Trial(
-            trial_config,
-            data_dir=Path(workers.data_dir) if workers.data_dir else None,
-            cache_dir=Path(workers.cache_dir),
-            device="cuda" if workers.gpus > 0 else "cpu",
-        )
 
 
 class StageSearcher(Searcher):

@@ -74,7 +74,7 @@ def parse_changes(words: tuple[str, ...]) -> Mapping[str, object]:
         try:
             changes[name.strip()] = parse_value(name.strip(), text.strip())
         except ValueError as error:
-            raise SpaceError(f"--set {word}: {error}") from None
+            raise SpaceError(f"--set {word}: {error} (--help lists the fields)") from None
     return changes
 
 

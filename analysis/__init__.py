@@ -1,0 +1,1 @@
+"""Figures and tables as pure functions of recorded runs."""

@@ -1,0 +1,212 @@
+"""Every run column: its name once, and a sentence saying what it holds.
+
+The recorder writes these names to MLflow and `analysis.runs` reads them back. Accuracies are
+fractions between 0 and 1 throughout; only figures and tables turn them into percent.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+# Tags that both kinds of run carry.
+KIND: Final = "kdgan.kind"
+KIND_SWEEP: Final = "sweep"
+KIND_TRIAL: Final = "trial"
+SWEEP_ID: Final = "sweep_id"
+
+# Tags of the parent run.
+COMMIT: Final = "commit"
+DIRTY: Final = "dirty"
+COMMAND: Final = "command"
+MODE: Final = "mode"
+QUICK: Final = "quick"
+PLAN_HASH: Final = "plan_hash"
+PLANNED_TRIALS: Final = "planned_trials"
+VERSIONS: Final = "versions"
+HARDWARE: Final = "hardware"
+DATA_CHECKSUM: Final = "data_checksum"
+HOST: Final = "host"
+
+PARENT_TAGS: Final[dict[str, str]] = {
+    KIND: "Kind of run: 'sweep' for the parent.",
+    SWEEP_ID: "Identity of the sweep: experiment name and a short random suffix.",
+    COMMIT: "Git commit of the code that ran, or 'unknown'.",
+    DIRTY: "'true' if the working tree had changes that the commit does not hold.",
+    COMMAND: "Command line that started the sweep.",
+    MODE: "What was planned: study, search, sensitivity or baseline.",
+    QUICK: "'true' for a shortened sweep that checks the machinery, not the method.",
+    PLAN_HASH: "Hash of the plan's rows.",
+    PLANNED_TRIALS: "Number of distinct trials planned so far, an integer as text.",
+    VERSIONS: "JSON object from package to version.",
+    HARDWARE: "JSON object that describes the machine.",
+    DATA_CHECKSUM: "Checksum of the data set.",
+    HOST: "Name of the machine that drove the sweep.",
+}
+
+# Tags of a trial's run.
+PARENT_RUN_ID: Final = "mlflow.parentRunId"
+TRIAL_ID: Final = "trial_id"
+OUTCOME: Final = "outcome"
+SEED_OUTCOMES: Final = "seed_outcomes"
+ROWS: Final = "rows"
+ERROR: Final = "error"
+# Keys of one reason in `rows`, and tags of the reason that tells most.
+ROLE: Final = "role"
+FACTOR: Final = "factor"
+LEVEL: Final = "level"
+
+TRIAL_TAGS: Final[dict[str, str]] = {
+    PARENT_RUN_ID: "MLflow's id of the parent run.",
+    KIND: "Kind of run: 'trial' for a nested run.",
+    SWEEP_ID: "Identity of the sweep the trial belongs to.",
+    TRIAL_ID: "First 12 hexadecimal digits of the hash of the trial's configuration.",
+    OUTCOME: "How the trial ended: finished, stopped, diverged, collapsed or failed.",
+    SEED_OUTCOMES: "JSON object from seed to how that seed ended.",
+    ROWS: "JSON list of the plan's reasons for this trial: role, factor and level of each.",
+    ROLE: "Most telling of the trial's roles: search, baseline or sensitivity.",
+    FACTOR: "Factor varied in that role; empty unless the role is sensitivity.",
+    LEVEL: "Level of that factor as text; empty unless the role is sensitivity.",
+    ERROR: "Last line of the traceback; present only if the trial failed.",
+}
+
+FINISHED: Final = "finished"
+STOPPED: Final = "stopped"
+DIVERGED: Final = "diverged"
+COLLAPSED: Final = "collapsed"
+FAILED: Final = "failed"
+
+ROLE_BASELINE: Final = "baseline"
+ROLE_SENSITIVITY: Final = "sensitivity"
+
+# Parameters: the fields of the trial's configuration that the analysis uses.
+DATASET: Final = "dataset"
+METHOD: Final = "method"
+TRAIN_SIZE: Final = "train_size"
+SEEDS: Final = "seeds"
+ALPHA: Final = "alpha"
+BETA: Final = "beta"
+GAMMA: Final = "gamma"
+LOG10_BETA: Final = "log10_beta"
+LOG10_GAMMA: Final = "log10_gamma"
+TAU_KIND: Final = "tau_kind"
+TAU_START: Final = "tau_start"
+TAU_END: Final = "tau_end"
+ESTIMATOR: Final = "estimator"
+STEPS: Final = "steps"
+BATCH_SIZE: Final = "batch_size"
+
+PARAMS: Final[dict[str, str]] = {
+    DATASET: "Data set: digits, mnist, ...",
+    METHOD: "Training method: kdgan or one of the methods it is compared with.",
+    TRAIN_SIZE: "Number of labelled training images.",
+    SEEDS: "JSON list of the seeds trained in this trial.",
+    ALPHA: "Weight of the classifier's adversarial term, in [0, 1], as in the paper's equation.",
+    BETA: "Weight of the distillation of the teacher into the classifier.",
+    GAMMA: "Weight of the distillation of the classifier into the teacher.",
+    LOG10_BETA: "Base-10 logarithm of beta, the coordinate that is sampled and stored.",
+    LOG10_GAMMA: "Base-10 logarithm of gamma, the coordinate that is sampled and stored.",
+    TAU_KIND: "Shape of the temperature schedule: exponential, linear, cosine or constant.",
+    TAU_START: "Temperature at the first step.",
+    TAU_END: "Temperature at the last step.",
+    ESTIMATOR: "Estimator of the adversarial gradient.",
+    STEPS: "Training steps; one step updates each player once.",
+    BATCH_SIZE: "Images in one step's batch.",
+}
+
+# Final metrics of a trial.
+TEST_ACCURACY: Final = "test_accuracy"
+BEST_VALID_ACCURACY: Final = "best_valid_accuracy"
+LAST_VALID_ACCURACY: Final = "last_valid_accuracy"
+PRETRAINED_VALID_ACCURACY: Final = "pretrained_valid_accuracy"
+BEST_STEP: Final = "best_step"
+SECONDS: Final = "seconds"
+
+
+def _summary(name: str, what: str) -> dict[str, str]:
+    """Return the five summary metrics of `name`, a sentence each."""
+    return {
+        name: f"Mean over seeds of {what}; diverged seeds have no score and are left out.",
+        f"{name}_std": f"Sample standard deviation (ddof=1) over seeds of {what}.",
+        f"{name}_n": "Number of seeds with a score.",
+        f"{name}_low": "Lower end of the 95 % Student-t interval of the mean.",
+        f"{name}_high": "Upper end of the 95 % Student-t interval of the mean.",
+    }
+
+
+METRICS: Final[dict[str, str]] = {
+    **_summary(TEST_ACCURACY, "test accuracy at the best validation checkpoint"),
+    **_summary(BEST_VALID_ACCURACY, "the best validation accuracy"),
+    SECONDS: "Seconds spent training, all seeds together.",
+}
+
+SEED_SUFFIX: Final = "/seed_{seed}"
+
+SEED_METRICS: Final[dict[str, str]] = {
+    TEST_ACCURACY: "Test accuracy of the seed's best validation checkpoint.",
+    BEST_VALID_ACCURACY: "Best validation accuracy over the seed's evaluations.",
+    LAST_VALID_ACCURACY: "Validation accuracy at the seed's last evaluation.",
+    PRETRAINED_VALID_ACCURACY: "Validation accuracy of the pretrained classifier.",
+    BEST_STEP: "Training step of the seed's best validation checkpoint.",
+}
+
+# Metrics with a history: one value an evaluation.
+VALID_ACCURACY: Final = "valid_accuracy"
+TAU: Final = "tau"
+
+HISTORY_METRICS: Final[dict[str, str]] = {
+    VALID_ACCURACY: "Mean over seeds of validation accuracy at each evaluation.",
+    TAU: "Temperature at each evaluation.",
+}
+
+
+class Column(NamedTuple):
+    """A column of `runs.parquet`: its Arrow type's name and a sentence."""
+
+    arrow: str
+    sentence: str
+
+
+RUN_ID: Final = "run_id"
+STARTED: Final = "started"
+SEED: Final = "seed"
+SEED_OUTCOME: Final = "seed_outcome"
+SEED_PREFIX: Final = "seed_"
+
+_INTEGERS: Final = {TRAIN_SIZE, STEPS, BATCH_SIZE}
+_NUMBERS: Final = {ALPHA, BETA, GAMMA, TAU_START, TAU_END}
+_FOLDED: Final = {SEEDS, LOG10_BETA, LOG10_GAMMA}
+
+
+def _param_type(name: str) -> str:
+    """Return the Arrow type's name of a parameter's column."""
+    if name in _INTEGERS:
+        return "int64"
+    return "float64" if name in _NUMBERS else "string"
+
+
+# One record per trial and seed. Parameters in _FOLDED are not repeated: seeds became records, and
+# beta and gamma stand for their logarithms.
+COLUMNS: Final[dict[str, Column]] = {
+    SWEEP_ID: Column("string", TRIAL_TAGS[SWEEP_ID]),
+    TRIAL_ID: Column("string", TRIAL_TAGS[TRIAL_ID]),
+    RUN_ID: Column("string", "MLflow's id of the trial's run."),
+    STARTED: Column("timestamp[ms, tz=UTC]", "When the trial's run started."),
+    OUTCOME: Column("string", TRIAL_TAGS[OUTCOME]),
+    ERROR: Column("string", TRIAL_TAGS[ERROR]),
+    **{
+        name: Column(_param_type(name), sentence)
+        for name, sentence in PARAMS.items()
+        if name not in _FOLDED
+    },
+    TAU: Column("string", "Label of the temperature schedule, such as 'exponential 1→0.1'."),
+    **{name: Column("float64", sentence) for name, sentence in METRICS.items()},
+    SEED: Column("int64", "Seed of this record."),
+    SEED_OUTCOME: Column("string", "How this seed ended."),
+    **{SEED_PREFIX + name: Column("float64", sentence) for name, sentence in SEED_METRICS.items()},
+    ROWS: Column("rows", "The plan's reasons for this trial: a list of role, factor and level."),
+}
+
+
+def seed_metric(name: str, seed: int) -> str:
+    """Return the stored name of a per-seed metric, such as `test_accuracy/seed_0`."""
+    return name + SEED_SUFFIX.format(seed=seed)

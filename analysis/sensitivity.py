@@ -1,0 +1,296 @@
+"""What Figure 4 shows, as plain tuples: the effect of each factor around the baseline cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from analysis import columns as c
+from analysis.cells import FACTORS, SYMBOLS, Cell, SeedPoint, differ_only_in, trial_cells
+from analysis.paper import DATASET, LABEL, PublishedMode, figure4_curve
+from analysis.paper import FACTORS as PUBLISHED_FACTORS
+from analysis.runs import Runs, Sweep
+from analysis.stats import LEVEL, t_interval
+
+LOGARITHMIC: Final = {"beta", "gamma"}
+TAU_KINDS: Final = ("exponential", "linear", "cosine", "constant")
+MISSING: Final = "missing"
+BASELINE_CATEGORY: Final = "baseline"
+ERROR_CHARACTERS: Final = 70
+
+
+class Point(NamedTuple):
+    """One cell of a curve: where it lies, its mean with interval, and its seeds.
+
+    A cell that failed or that nobody has run yet keeps its place with a NaN mean.
+    """
+
+    level: float
+    label: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    seeds: tuple[SeedPoint, ...]
+    is_baseline: bool
+    outcome: str
+    trial_id: str
+
+
+class Curve(NamedTuple):
+    """One training size in one panel, its points ordered by level."""
+
+    train_size: int
+    points: tuple[Point, ...]
+
+
+class PublishedCurve(NamedTuple):
+    """A curve of the paper at one training size."""
+
+    train_size: int
+    levels: tuple[float, ...]
+    values: tuple[float, ...]
+
+
+class Panel(NamedTuple):
+    """One factor; `labels` names the positions 0, 1, ... of a categorical axis, else is empty."""
+
+    factor: str
+    logarithmic: bool
+    labels: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    published: tuple[PublishedCurve, ...]
+
+
+class SensitivityInfo(NamedTuple):
+    """All that Figure 4 draws and prints; accuracies are fractions."""
+
+    experiment: str
+    train_sizes: tuple[int, ...]
+    panels: tuple[Panel, ...]
+    footer: str
+    notes: tuple[str, ...]
+
+
+def has_sensitivity(runs: Runs) -> bool:
+    """Return whether any recorded trial belongs to a sensitivity curve."""
+    return bool((runs.rows[c.ROLE] == c.ROLE_SENSITIVITY).any())
+
+
+def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> SensitivityInfo:
+    """Return what Figure 4 shows of one sweep.
+
+    Args:
+        runs: The sweep's runs; its partial state is drawn as it is and said in the footer.
+        published: Which axis and values to take the paper's curves from, if any.
+    """
+    cells = {cell.trial_id: cell for cell in trial_cells(runs.trials)}
+    baselines = _baselines(runs, cells)
+    if set(runs.trials[c.DATASET]) != {DATASET}:
+        published = "none"
+    panels: list[Panel] = []
+    notes: list[str] = []
+    for factor in FACTORS:
+        is_row = (runs.rows[c.ROLE] == c.ROLE_SENSITIVITY) & (runs.rows[c.FACTOR] == factor)
+        chosen = [cells[trial_id] for trial_id in dict.fromkeys(runs.rows[is_row][c.TRIAL_ID])]
+        if not chosen:
+            notes.append(f"No sensitivity trial of {SYMBOLS[factor]} yet.")
+            continue
+        panel = _panel(factor, chosen, baselines, published, notes)
+        panels.append(panel)
+        notes.extend(_gaps(panel, cells))
+    drawn = {point.trial_id: point for point in _points(panels)}
+    if published != "none" and any(panel.published for panel in panels):
+        notes.insert(0, _published_note(published))
+    return SensitivityInfo(
+        experiment=runs.sweep.experiment,
+        train_sizes=tuple(sorted({curve.train_size for p in panels for curve in p.curves})),
+        panels=tuple(panels),
+        footer=_footer(runs.sweep, list(drawn.values()), len(cells)),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _baselines(runs: Runs, cells: dict[str, Cell]) -> dict[int, Cell]:
+    """Return the latest baseline cell of each training size."""
+    found = runs.rows[runs.rows[c.ROLE] == c.ROLE_BASELINE][c.TRIAL_ID]
+    ordered = sorted((cells[trial_id] for trial_id in set(found)), key=lambda cell: cell.started)
+    return {cell.train_size: cell for cell in ordered}
+
+
+def _panel(
+    factor: str,
+    chosen: list[Cell],
+    baselines: dict[int, Cell],
+    published: PublishedMode,
+    notes: list[str],
+) -> Panel:
+    """Return one panel; says in `notes` which trials it leaves out and why."""
+    members: dict[int, list[Cell]] = {}
+    for size in sorted({cell.train_size for cell in chosen}):
+        mine = [cell for cell in chosen if cell.train_size == size]
+        baseline = baselines.get(size)
+        if baseline is None:
+            notes.append(f"n = {size:,}: no baseline trial recorded.")
+            members[size] = mine
+            continue
+        around = [cell for cell in mine if differ_only_in(factor, cell, baseline)]
+        if len(around) < len(mine):
+            notes.append(
+                f"n = {size:,}: {len(mine) - len(around)} {SYMBOLS[factor]} trial(s) around "
+                "another baseline are not drawn."
+            )
+        members[size] = [baseline, *around]
+    kept = [cell for cells in members.values() for cell in cells]
+    wanted = {cell.label(factor) for cell in kept if cell in chosen}
+    categories: tuple[str, ...] = ()
+    if factor == "tau":
+        categories, said = _categories(wanted, {cell.label(factor): cell for cell in kept})
+        notes.extend(said)
+    return Panel(
+        factor=factor,
+        logarithmic=factor in LOGARITHMIC,
+        labels=categories,
+        curves=tuple(
+            Curve(size, _curve_points(factor, cells, baselines.get(size), wanted, categories))
+            for size, cells in members.items()
+        ),
+        published=tuple(
+            PublishedCurve(size, levels, values)
+            for size in members
+            for levels, values in [figure4_curve(factor, size, published)]
+            if levels
+        ),
+    )
+
+
+def _curve_points(
+    factor: str,
+    cells: list[Cell],
+    baseline: Cell | None,
+    wanted: set[str],
+    categories: tuple[str, ...],
+) -> tuple[Point, ...]:
+    """Return a point per level, one also for each wanted level that has no trial."""
+    by_label: dict[str, Cell] = {}
+    # The baseline comes first, so that a level at its place does not become a second point.
+    for cell in cells:
+        by_label.setdefault(cell.label(factor), cell)
+    points = []
+    for label in wanted | set(by_label):
+        if not categories:
+            level = float(label)
+        else:
+            level = float(categories.index(label if label in categories else BASELINE_CATEGORY))
+        found = by_label.get(label)
+        if found is None:
+            nan = math.nan
+            points.append(Point(level, label, nan, nan, nan, 0, (), False, MISSING, ""))
+            continue
+        mean = t_interval([seed.value for seed in found.seeds if not math.isnan(seed.value)])
+        points.append(
+            Point(
+                level=level,
+                label=label,
+                mean=mean.mean,
+                low=mean.low,
+                high=mean.high,
+                n=mean.n,
+                seeds=found.seeds,
+                is_baseline=found is baseline,
+                outcome=found.outcome,
+                trial_id=found.trial_id,
+            )
+        )
+    return tuple(sorted(points, key=lambda point: point.level))
+
+
+def _categories(wanted: set[str], by_label: dict[str, Cell]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the schedules along the tau axis, and notes on those that have no name there.
+
+    A search gives each training size a baseline schedule of its own. Where they differ they share
+    one place, called baseline, rather than one place each with a single point on it.
+    """
+
+    def key(label: str) -> tuple[int, str]:
+        kind = label.partition(" ")[0]
+        return (TAU_KINDS.index(kind) if kind in TAU_KINDS else len(TAU_KINDS), label)
+
+    own = set(by_label) - wanted
+    if len(own) < 2:
+        return tuple(sorted(by_label, key=key)), []
+    notes = [
+        f"n = {by_label[label].train_size:,}: the baseline's {SYMBOLS['tau']} is {label}."
+        for label in sorted(own, key=lambda label: by_label[label].train_size)
+    ]
+    return (BASELINE_CATEGORY, *sorted(wanted, key=key)), notes
+
+
+def _points(panels: Iterable[Panel]) -> Iterator[Point]:
+    """Yield every cell of the panels that was run; a baseline comes once a panel."""
+    for panel in panels:
+        for curve in panel.curves:
+            yield from (point for point in curve.points if point.trial_id)
+
+
+def _gaps(panel: Panel, cells: dict[str, Cell]) -> Iterator[str]:
+    """Yield a sentence for what a curve lacks: trials not run, failed, or without any score."""
+    symbol = SYMBOLS[panel.factor]
+    for curve in panel.curves:
+        size = f"n = {curve.train_size:,}"
+        missing = [point.label for point in curve.points if point.outcome == MISSING]
+        if missing:
+            yield f"{size}: no trial yet at {symbol} = {', '.join(missing)}."
+        for point in curve.points:
+            if point.n or point.outcome == MISSING:
+                continue
+            where = f"{size}, " + (
+                "baseline" if point.is_baseline else f"{symbol} = {point.label}"
+            )
+            error = cells[point.trial_id].error[:ERROR_CHARACTERS]
+            if point.outcome == c.FAILED:
+                yield f"{where}: failed" + (f" ({error})." if error else ".")
+            else:
+                yield f"{where}: no seed has a score ({point.outcome})."
+
+
+def _published_note(published: PublishedMode) -> str:
+    alpha, beta, gamma = (SYMBOLS[factor] for factor in PUBLISHED_FACTORS)
+    if published == "printed":
+        how = f"as printed ({alpha} weights the teacher, {beta} and {gamma} as the ticks say)"
+    else:
+        how = (
+            f"on the equation's axes ({alpha} weights the classifier, {beta} and {gamma} as run), "
+            "without the constants added for plotting"
+        )
+    return f"Dashed: {LABEL}, {how}; the paper has panels for {alpha}, {beta}, {gamma} only."
+
+
+def _footer(sweep: Sweep, points: list[Point], recorded: int) -> str:
+    """Return the sentence under the figure: statistic, selection rule, origin, what went wrong."""
+    counts = sorted({point.n for point in points if point.n})
+    if counts[-1:] == [1]:
+        statistic = "One scored seed a cell, hence no interval."
+    else:
+        seeds = "-".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:])) or "no"
+        statistic = (
+            f"Mean and {100 * LEVEL:g} % Student-t interval over {seeds} scored seeds a cell."
+        )
+    outcomes = [seed.outcome for point in points for seed in point.seeds]
+    failed = sum(point.outcome == c.FAILED for point in points)
+    origin = f"Sweep {sweep.sweep_id}, commit {sweep.commit[:12]}"
+    if sweep.dirty:
+        origin += " (dirty)"
+    if sweep.quick:
+        origin += ", quick: shortened training"
+    if sweep.planned_trials is not None and recorded < sweep.planned_trials:
+        origin += f", partial: {recorded} of {sweep.planned_trials} planned trials"
+    elif not sweep.has_ended:
+        origin += f", partial: {recorded} trials so far, the sweep has not ended"
+    return (
+        f"{statistic} Score: test accuracy at each seed's best validation checkpoint. "
+        f"Seeds collapsed: {outcomes.count(c.COLLAPSED)} (in the mean), "
+        f"diverged: {outcomes.count(c.DIVERGED)} (no score, not in the mean); "
+        f"failed trials: {failed}. {origin}."
+    )

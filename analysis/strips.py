@@ -1,0 +1,244 @@
+"""One strip of Figure 4: one training size of one factor, drawn into given axes."""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
+
+from analysis import columns as c
+from analysis.sensitivity import Panel, Point, PublishedCurve, SensitivityInfo
+
+INK: Final = "0.2"
+PUBLISHED_DASHES: Final = (0, (4, 2))
+POINTS_PER_INCH: Final = 72
+SEED_STEP: Final = 1.7  # points between the dots of neighbouring seeds
+WIDEST_SEEDS: Final = 8.5  # points that the dots of one cell may take
+LABEL_STEP: Final = 8.0  # points between two values written at the lower edge
+ARROW: Final = 3.8  # points
+# Marks further below the lower quartile than this many interquartile ranges become arrows.
+FENCE: Final = 3.0
+SMALLEST_FENCE: Final = 0.01  # accuracy
+SEEDS_LISTED: Final = 2
+
+
+class Strip(NamedTuple):
+    """What one pair of axes shows; `low` and `high` are its limits, as accuracies."""
+
+    panel: Panel
+    points: tuple[Point, ...]
+    published: tuple[PublishedCurve, ...]
+    low: float
+    high: float
+
+
+class Clipped(NamedTuple):
+    """A cell with marks below the axis: where, and what is written there.
+
+    `is_mean` says whether the cell's mean is among them or only single seeds.
+    """
+
+    level: float
+    text: str
+    is_mean: bool
+    is_collapsed: bool
+    is_published: bool
+
+
+def make_strips(info: SensitivityInfo, size: int) -> tuple[Strip, ...]:
+    """Return a strip per panel for one training size, all with the same accuracy limits."""
+    points = [
+        tuple(p for curve in panel.curves if curve.train_size == size for p in curve.points)
+        for panel in info.panels
+    ]
+    published = [
+        tuple(line for line in panel.published if line.train_size == size) for panel in info.panels
+    ]
+    low, high = accuracy_limits(
+        [point for strip in points for point in strip],
+        [value for strip in published for line in strip for value in line.values],
+    )
+    return tuple(
+        Strip(panel, strip, lines, low, high)
+        for panel, strip, lines in zip(info.panels, points, published, strict=True)
+    )
+
+
+def accuracy_limits(points: list[Point], published: list[float]) -> tuple[float, float]:
+    """Return limits that hold all marks but those far below the others."""
+    marks = [p.mean for p in points] + [s.value for p in points for s in p.seeds] + published
+    values = np.array([value for value in marks if not math.isnan(value)])
+    if not values.size:
+        return 0.0, 1.0
+    lower, upper = np.quantile(values, [0.25, 0.75])
+    reach = max(FENCE * (upper - lower), SMALLEST_FENCE)
+    ends = np.array([end for p in points for end in (p.low, p.high) if not math.isnan(end)])
+    shown = np.concatenate([values, np.clip(ends, lower - reach, min(upper + reach, 1.0))])
+    shown = shown[shown >= lower - reach]
+    low, high = float(shown.min()), float(shown.max())
+    span = max(high - low, SMALLEST_FENCE)
+    return low - 0.12 * span, high + 0.08 * span
+
+
+def clipped(strip: Strip) -> list[Clipped]:
+    """Return what lies below the axis, ordered by level; none of it may go unsaid."""
+    found = []
+    for point in strip.points:
+        below = [seed for seed in point.seeds if seed.value < strip.low]
+        if not below:
+            continue
+        percent = sorted(f"{100 * seed.value:.1f}" for seed in below)
+        many = len(percent) > SEEDS_LISTED
+        seeds = f"{percent[0]} to {percent[-1]}" if many else ", ".join(percent)
+        is_mean = point.mean < strip.low
+        text = f"{100 * point.mean:.1f} ({seeds})" if is_mean else f"({seeds})"
+        collapsed = any(seed.outcome == c.COLLAPSED for seed in below)
+        found.append(Clipped(point.level, text, is_mean, collapsed, False))
+    for line in strip.published:
+        for level, value in zip(line.levels, line.values, strict=True):
+            if value < strip.low:
+                found.append(Clipped(level, f"{100 * value:.1f}", False, False, True))
+    return sorted(found)
+
+
+def draw_strip(axes: Axes, strip: Strip, colour: str, marker: str) -> None:
+    """Draw one training size of one factor; `axes` shows accuracy in percent."""
+    axes.set_ylim(100 * strip.low, 100 * strip.high)
+    _set_levels(axes, strip.panel)
+    _draw_intervals(axes, strip, colour)
+    for line in strip.published:
+        axes.plot(
+            line.levels, [100 * value for value in line.values], color=colour, linewidth=0.9,
+            linestyle=PUBLISHED_DASHES, marker="+", markersize=3.5, markeredgewidth=0.7, zorder=2,
+        )  # fmt: skip
+    axes.plot(
+        [point.level for point in strip.points],
+        [100 * point.mean for point in strip.points],
+        # Schedules have no order, so nothing joins them.
+        color=colour, linestyle="none" if strip.panel.labels else "-", marker=marker, zorder=4,
+    )  # fmt: skip
+    for point in strip.points:
+        _draw_seeds(axes, point, colour)
+        if point.is_baseline and point.n:
+            axes.plot(
+                [point.level], [100 * point.mean], marker="D", markersize=5.2, color=colour,
+                markeredgecolor="black", markeredgewidth=0.7, linestyle="none", zorder=5,
+            )  # fmt: skip
+    _draw_clipped(axes, clipped(strip), colour)
+
+
+def _set_levels(axes: Axes, panel: Panel) -> None:
+    """Set the horizontal scale, limits and ticks; equal for all strips of a panel."""
+    if panel.labels:
+        axes.set_xlim(-0.6, len(panel.labels) - 0.4)
+        axes.xaxis.set_major_locator(FixedLocator(range(len(panel.labels))))
+        return
+    levels = [p.level for curve in panel.curves for p in curve.points]
+    levels += [level for line in panel.published for level in line.levels]
+    if panel.logarithmic:
+        logs = np.log10(levels)
+        pad = 0.07 * max(float(np.ptp(logs)), 1.0)
+        axes.set_xscale("log")
+        axes.set_xlim(10 ** (logs.min() - pad), 10 ** (logs.max() + pad))
+        axes.xaxis.set_major_locator(LogLocator(numticks=6))
+        axes.xaxis.set_minor_locator(NullLocator())
+        return
+    pad = 0.07 * max(float(np.ptp(levels)), 0.1)
+    axes.set_xlim(min(levels) - pad, max(levels) + pad)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _draw_intervals(axes: Axes, strip: Strip, colour: str) -> None:
+    """Draw a band over neighbours that have an interval, a bar where there is none to join.
+
+    The interval of a mean below the axis is left to the table of marks: it would cover the strip.
+    """
+    groups: list[list[Point]] = [[]]
+    for point in strip.points:
+        if math.isnan(point.low) or point.mean < strip.low:
+            groups.append([])
+        elif strip.panel.labels:
+            groups.append([point])
+        else:
+            groups[-1].append(point)
+    for group in (group for group in groups if group):
+        x = [p.level for p in group]
+        low, high = [100 * p.low for p in group], [100 * p.high for p in group]
+        if len(group) > 1:
+            axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
+        else:
+            axes.vlines(x, low, high, color=colour, alpha=0.35, linewidth=4, zorder=1)
+
+
+def _moved(axes: Axes, right: float, up: float = 0.0) -> ScaledTranslation:
+    """Return a shift in points, whatever the scale of the axes."""
+    scale = axes.get_figure(root=True).dpi_scale_trans  # type: ignore[union-attr]
+    return ScaledTranslation(right / POINTS_PER_INCH, up / POINTS_PER_INCH, scale)
+
+
+def _draw_seeds(axes: Axes, point: Point, colour: str) -> None:
+    """Draw a dot per seed, side by side: open if it collapsed, a cross at the edge if diverged."""
+    last = max(len(point.seeds) - 1, 1)
+    step = min(SEED_STEP, WIDEST_SEEDS / last)
+    for index, seed in enumerate(point.seeds):
+        moved = _moved(axes, step * (index - (len(point.seeds) - 1) / 2))
+        at_edge = axes.get_xaxis_transform() + moved
+        at_value = axes.transData + moved
+        if seed.outcome == c.DIVERGED:
+            axes.plot(
+                [point.level], [0], transform=at_edge, marker="x", markersize=3.8,
+                markeredgewidth=1.0, color="black", clip_on=False, zorder=7,
+            )  # fmt: skip
+        elif seed.outcome == c.COLLAPSED:
+            axes.plot(
+                [point.level], [100 * seed.value], transform=at_value, marker="o", markersize=4.4,
+                markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.9, zorder=6,
+            )  # fmt: skip
+        elif not math.isnan(seed.value):
+            axes.plot(
+                [point.level], [100 * seed.value], transform=at_value, marker=".", markersize=3.0,
+                color=colour, markeredgewidth=0, alpha=0.8, zorder=3,
+            )  # fmt: skip
+
+
+def _draw_clipped(axes: Axes, marks: list[Clipped], colour: str) -> None:
+    """Draw an arrow and values at the lower edge for each mark, moved apart where they meet."""
+    figure = axes.get_figure(root=True)
+    per_pixel = POINTS_PER_INCH / figure.dpi  # type: ignore[union-attr]
+    places = [axes.transData.transform((mark.level, 0.0))[0] * per_pixel for mark in marks]
+    right = axes.transAxes.transform((1.0, 0.0))[0] * per_pixel
+    for mark, place, drawn in zip(marks, places, _apart(places, right - ARROW), strict=True):
+        edge = axes.get_xaxis_transform() + _moved(axes, drawn - place, 6)
+        ink = INK if mark.is_published else colour
+        axes.plot(
+            [mark.level], [0], transform=edge, marker="v", markersize=ARROW, zorder=8,
+            markeredgecolor=ink, markeredgewidth=0.8,
+            markerfacecolor=ink if mark.is_mean else "white",
+        )  # fmt: skip
+        if mark.is_collapsed:
+            axes.plot(
+                [mark.level], [0], transform=edge, marker="o", markersize=7.5, zorder=8,
+                markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.8,
+            )  # fmt: skip
+        axes.annotate(
+            mark.text, (mark.level, 0), xycoords=axes.get_xaxis_transform(),
+            xytext=(drawn - place, 12), textcoords="offset points", rotation=90, fontsize=5.5,
+            ha="center", va="bottom", color=INK, zorder=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
+        )  # fmt: skip
+
+
+def _apart(places: list[float], right: float) -> list[float]:
+    """Return ascending places moved to lie LABEL_STEP apart and, if they fit, left of `right`."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + LABEL_STEP) if moved else place)
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], right)
+        right = moved[index] - LABEL_STEP
+    return moved

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import BASELINE, Trial, record_sweep, record_trial, seeds, sensitivity
+from mlflow import MlflowClient
+
+from analysis import columns as c
+from analysis import runs as runs_module
+from analysis.runs import SCHEMA, SWEEP_KEY, RunsError, read_runs, tau_label, write_runs
+
+Make = Callable[[str], tuple[MlflowClient, str]]
+
+SHARED = Trial(
+    {0: ("finished", 0.88), 1: ("diverged", math.nan)},
+    rows=(BASELINE, sensitivity("alpha", 0.5)),
+    outcome="diverged",
+)
+FAILED = Trial(
+    {0: ("failed", math.nan)},
+    rows=(sensitivity("beta", 1000.0),),
+    beta=1000.0,
+    outcome="failed",
+    error="ValueError: bad",
+)
+
+
+@pytest.fixture(scope="session")
+def read_once(store: str) -> runs_module.Runs:
+    client = MlflowClient(tracking_uri=store)
+    experiment_id = client.create_experiment("tidy")
+    record_sweep(client, experiment_id, "tidy-1", [SHARED, FAILED], dirty="true")
+    return read_runs("tidy", store)
+
+
+def test_trials_have_a_record_per_seed(read_once: runs_module.Runs) -> None:
+    records = read_once.trials.set_index([c.TRIAL_ID, c.SEED])
+    assert len(records) == 3
+    good, bad = records.loc[(SHARED.trial_id, 0)], records.loc[(SHARED.trial_id, 1)]
+    assert (good["seed_outcome"], good["seed_test_accuracy"]) == ("finished", 0.88)
+    assert bad["seed_outcome"] == "diverged" and math.isnan(bad["seed_test_accuracy"])
+    assert good["test_accuracy"] == 0.88 and good["test_accuracy_n"] == 1
+    assert math.isnan(good["test_accuracy_low"])
+    assert good["tau"] == "exponential 1→0.1"
+    assert "samples" not in read_once.trials
+    assert records.loc[(FAILED.trial_id, 0)]["error"] == "ValueError: bad"
+
+
+def test_rows_have_a_record_per_reason(read_once: runs_module.Runs) -> None:
+    rows = read_once.rows
+    reasons = set(rows[rows["trial_id"] == SHARED.trial_id][["role", "factor"]].itertuples(False))
+    assert reasons == {("baseline", ""), ("sensitivity", "alpha")}
+    assert len(rows) == 3
+
+
+def test_sweep_holds_the_parents_facts(read_once: runs_module.Runs) -> None:
+    sweep = read_once.sweep
+    assert (sweep.sweep_id, sweep.dirty, sweep.quick, sweep.planned_trials) == (
+        "tidy-1", True, False, 2,
+    )  # fmt: skip
+
+
+def test_parquet_has_the_declared_columns_and_gives_the_frame_back(
+    read_once: runs_module.Runs, tmp_path: Path
+) -> None:
+    path = tmp_path / "deep" / "runs.parquet"
+    write_runs(read_once, path)
+    table = pq.read_table(path)
+    assert table.schema.equals(SCHEMA)
+    assert list(c.COLUMNS) == table.column_names
+    back = table.to_pandas()
+    assert back["seed_test_accuracy"].tolist()[0] == 0.88
+    assert table.column("started").to_pylist() == read_once.trials["started"].tolist()
+    assert table.column("rows").to_pylist()[0] == list(SHARED.rows)
+    assert json.loads(table.schema.metadata[SWEEP_KEY])["sweep_id"] == "tidy-1"
+    assert [file.name for file in path.parent.iterdir()] == ["runs.parquet"]
+
+
+def test_the_latest_sweep_with_trials_is_read(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("latest")
+    record_sweep(client, experiment_id, "old", [SHARED])
+    record_sweep(client, experiment_id, "new", [SHARED, FAILED])
+    record_sweep(client, experiment_id, "newest-but-empty", [])
+    assert read_runs("latest", store).sweep.sweep_id == "new"
+    old = read_runs("latest", store, "old")
+    assert old.trials["trial_id"].nunique() == 1
+    assert set(old.trials["sweep_id"]) == {"old"}
+
+
+def test_every_page_is_read(store: str, experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, experiment_id = experiment("pages")
+    trials = [Trial(seeds(0.9), alpha=step / 10) for step in range(5)]
+    record_sweep(client, experiment_id, "pages-1", trials)
+    monkeypatch.setattr(runs_module, "PAGE_SIZE", 2)
+    assert read_runs("pages", store).trials["trial_id"].nunique() == 5
+
+
+def test_a_trial_that_runs_still_is_left_out_and_a_retry_counts_once(
+    store: str, experiment: Make
+) -> None:
+    client, experiment_id = experiment("retry")
+    parent = record_sweep(client, experiment_id, "retry-1", [FAILED])
+    again = FAILED._replace(seeds=seeds(0.7), outcome="finished", error=None)
+    record_trial(client, experiment_id, "retry-1", parent, again)
+    tags = {"kdgan.kind": "trial", "sweep_id": "retry-1", "trial_id": "running"}
+    client.create_run(experiment_id, tags=tags)
+    half_written = {
+        **tags,
+        "trial_id": "half",
+        "outcome": "finished",
+        "seed_outcomes": '{"0": "finished"}',
+    }
+    client.create_run(experiment_id, tags=half_written)
+    trials = read_runs("retry", store).trials
+    assert trials["trial_id"].tolist() == [FAILED.trial_id]
+    assert trials["outcome"].tolist() == ["finished"]
+
+
+def test_a_missing_store_is_named_and_not_created(folder: Path) -> None:
+    for uri in ("sqlite:///mlflow.db", f"sqlite:///{folder}/elsewhere.db"):
+        with pytest.raises(RunsError, match=r"run: python sweeps/run\.py mnist first"):
+            read_runs("mnist", uri)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_missing_experiment_names_those_that_exist(store: str) -> None:
+    with pytest.raises(RunsError, match=r"no experiment 'nope'.*empty"):
+        read_runs("nope", store)
+
+
+def test_an_experiment_without_a_sweep(store: str) -> None:
+    with pytest.raises(RunsError, match="has no sweep"):
+        read_runs("empty", store)
+
+
+def test_a_sweep_without_trials(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("waiting")
+    record_sweep(client, experiment_id, "waiting-1", [])
+    with pytest.raises(RunsError, match=r"has a trial that ended yet \(latest sweep: waiting-1\)"):
+        read_runs("waiting", store)
+    with pytest.raises(RunsError, match="'waiting-1' has no trial"):
+        read_runs("waiting", store, "waiting-1")
+
+
+@pytest.mark.parametrize("sweep_id", ["tidy-9", "it's"])
+def test_an_unknown_sweep_names_those_that_exist(
+    read_once: runs_module.Runs, store: str, sweep_id: str
+) -> None:
+    with pytest.raises(RunsError, match=r"no sweep .* it has tidy-1"):
+        read_runs("tidy", store, sweep_id)
+
+
+def test_a_damaged_run_is_named(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("damaged")
+    parent = record_sweep(client, experiment_id, "damaged-1", [])
+    run_id = record_trial(client, experiment_id, "damaged-1", parent, SHARED)
+    client.set_tag(run_id, "seed_outcomes", "{broken")
+    with pytest.raises(RunsError, match=f"{SHARED.trial_id}.*seed_outcomes='{{broken'"):
+        read_runs("damaged", store)
+
+
+def test_a_store_that_mlflow_cannot_open_is_one_sentence() -> None:
+    with pytest.raises(RunsError, match="cannot read runs from"):
+        read_runs("mnist", "nonsense://host")
+
+
+def test_a_constant_schedule_is_named_by_its_start() -> None:
+    assert tau_label("constant", 0.1, 0.7) == "constant 0.1"
+    assert tau_label("linear", 10.0, 0.1) == "linear 10→0.1"
