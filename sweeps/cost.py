@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kdgan_core.config import TrialConfig
-from sweeps.plan import Row
 
 PROBE_ROUNDS = 4
 
@@ -65,6 +64,14 @@ class CostModel:
         self._first = dict(seconds_per_seed)
         self._measured: dict[int, list[float]] = {}
 
+    def knows(self, train_size: int) -> bool:
+        """Whether there is an estimate or a measurement for the size."""
+        return train_size in self._first or train_size in self._measured
+
+    def expect(self, train_size: int, seconds_per_seed: float) -> None:
+        """Sets the first estimate of a size."""
+        self._first[train_size] = seconds_per_seed
+
     def learn(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
         """Takes in what an ended trial cost; failed ones teach nothing."""
         if result.get("seconds") and result["outcome"] in ("finished", "collapsed"):
@@ -78,11 +85,6 @@ class CostModel:
         """Mean of the measured ones, else the first estimate."""
         measured = self._measured.get(train_size)
         return sum(measured) / len(measured) if measured else self._first[train_size]
-
-    def rows_seconds(self, rows: Iterable[Row]) -> float:
-        """Of all trials among the rows, each counted once."""
-        configs = {row.trial_id: row.config for row in rows}
-        return sum(self.trial_seconds(config) for config in configs.values())
 
 
 def format_seconds(seconds: float) -> str:

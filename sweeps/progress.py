@@ -70,18 +70,31 @@ def take_snapshot(
         if value is not None and value > snapshot.best.get(size, (-1.0, ""))[0]:
             snapshot.best[size] = (value, describe(rows[-1]))
     snapshot.total = len(trials)
-    for size, (search, around) in planned_trials(stages.space, mode).items():
-        rows = [row for row in stages.plan if row.config.train_size == size]
-        searched = len({r.trial_id for r in rows if r.role == "search"})
+    for size, (search, around) in unplanned_trials(stages, mode).items():
+        snapshot.total += search + around
         seeds, searchers = len(stages.space.seeds), len(stages.space.search_seeds)
-        unplanned_search = max(0, search - searched)
-        unplanned_cuts = 0 if any(r.role != "search" for r in rows) else around
-        snapshot.total += unplanned_search + unplanned_cuts
-        left += cost.seconds_per_seed(size) * (
-            unplanned_search * searchers + unplanned_cuts * seeds
-        )
+        left += cost.seconds_per_seed(size) * (search * searchers + around * seeds)
     snapshot.seconds_left = left / max(1, parallel)
     return snapshot
+
+
+def unplanned_trials(stages: Stages, mode: str) -> dict[int, tuple[int, int]]:
+    """Training size -> (search trials still to be asked for, cells still to be planned)."""
+    left = {}
+    for size, (search, around) in planned_trials(stages.space, mode).items():
+        rows = [row for row in stages.plan if row.config.train_size == size]
+        asked = len({row.trial_id for row in rows if row.role == "search"})
+        if size in stages.searches and stages.searches[size].complete:
+            asked = search
+        cut = any(row.role != "search" for row in rows)
+        left[size] = (max(0, search - asked), 0 if cut else around)
+    return left
+
+
+def expected_trials(stages: Stages, mode: str) -> int:
+    """Trials of the whole sweep, as far as that is known: those planned and those to come."""
+    to_come = sum(search + around for search, around in unplanned_trials(stages, mode).values())
+    return len(stages.plan.trials()) + to_come
 
 
 def describe(row: Row) -> str:
@@ -130,10 +143,10 @@ class Screen:
 
 def line(snapshot: Snapshot) -> str:
     """A snapshot as one line."""
-    parts = [
-        f"{snapshot.done}/{snapshot.total} trials done, {snapshot.running} running",
-        f"about {format_seconds(snapshot.seconds_left)} left",
-    ]
+    parts = [f"{snapshot.done}/{snapshot.total} trials done"]
+    if snapshot.done < snapshot.total:
+        parts[0] += f", {snapshot.running} running"
+        parts.append(f"about {format_seconds(snapshot.seconds_left)} left")
     if snapshot.best:
         best = (f"{100 * v:.2f} % (n={n})" for n, (v, _) in sorted(snapshot.best.items()))
         parts.append("best on validation " + ", ".join(best))

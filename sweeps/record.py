@@ -103,12 +103,11 @@ class Recorder:
 
     def _run(self) -> None:
         import mlflow.exceptions
-        import requests
         import sqlalchemy.exc
 
+        # A server that is away raises requests' exceptions, which are OSErrors.
         reasons = (
-            mlflow.exceptions.MlflowException, OSError, requests.RequestException,
-            sqlalchemy.exc.SQLAlchemyError,
+            mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError,
         )  # fmt: skip
         try:
             self._open()

@@ -169,16 +169,19 @@ def main(
 
 def _run(space: Space, options: Options, dry_run: bool) -> int:
     from filelock import Timeout
+    from rich.console import Console
 
     from kdgan_core.data import DataError
+    from sweeps.closing import print_plan
     from sweeps.plan import PlanError
-    from sweeps.sweep import StorageError, run_sweep, show_plan
+    from sweeps.sweep import StorageError, run_sweep
 
+    console = Console(highlight=False, soft_wrap=True)
     try:
         if dry_run:
-            show_plan(space, options)
+            print_plan(space, options, console)
             return 0
-        return run_sweep(space, options)
+        return run_sweep(space, options, console)
     except (DataError, PlanError, SpaceError, StorageError) as error:
         fail(str(error))
     except Timeout:

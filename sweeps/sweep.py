@@ -1,13 +1,12 @@
-"""One sweep from start to end: its folder, estimate, run, records and closing words."""
+"""One sweep from start to end: its folder, its trials, its records and its closing words."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import platform
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +15,12 @@ import filelock
 from rich.console import Console
 from rich.text import Text
 
-from analysis.stats import t_interval
 from kdgan_core.data import load_dataset
 from sweeps import environment
-from sweeps.cost import CostModel, Probe, format_seconds, probe_seconds
-from sweeps.plan import definition, planned_trials, sweep_id
-from sweeps.progress import Screen, describe, line, take_snapshot
+from sweeps.closing import print_best, print_next
+from sweeps.cost import CostModel, format_seconds, probe_seconds
+from sweeps.plan import definition, sweep_id
+from sweeps.progress import Screen, expected_trials, line, take_snapshot
 from sweeps.record import Recorder
 from sweeps.space import Space
 from sweeps.stages import Stages
@@ -35,7 +34,7 @@ DEFAULT_GPUS_PER_TRIAL = 0.25  # small players: several trials keep one GPU busy
 
 
 class StorageError(Exception):
-    """The storage folder cannot be used; the message says why."""
+    """The storage folder or the cluster cannot carry the sweep; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -65,37 +64,7 @@ class Options:
     command: str
 
 
-def show_plan(space: Space, options: Options, console: Console | None = None) -> None:
-    """Prints what the sweep would run and how long it would take here; writes nothing.
-
-    Raises:
-        DataError: the data are absent or damaged.
-    """
-    console = console or Console(highlight=False, soft_wrap=True)
-    load_dataset(str(space.fixed["dataset"]), options.data_dir)
-    cores = int(environment.hardware()["cores"])
-    parallel = max(1, int(cores / options.cpus_per_trial))
-    probes = _probe(space, options)
-    name = sweep_id(space, options.mode, options.seed)
-    console.print(f"sweep {name}: {options.mode} of {space.experiment}")
-    for n, (search, around) in planned_trials(space, options.mode).items():
-        console.print(
-            f"  n={n:,}: {search} search trials x {len(space.search_seeds)} seeds,"
-            f" {around} cells x {len(space.seeds)} seeds,"
-            f" about {format_seconds(probes[n].train)} per training"
-        )
-    seconds = _estimate(space, options.mode, probes)
-    trainings = sum(
-        s * len(space.search_seeds) + a * len(space.seeds)
-        for s, a in planned_trials(space, options.mode).values()
-    )
-    console.print(
-        f"  {trainings} trainings in all: about {seconds / 3600:.2g} core-hours,"
-        f" {format_seconds(seconds / parallel)} on the {cores} cores of this machine"
-    )
-
-
-def run_sweep(space: Space, options: Options, console: Console | None = None) -> int:
+def run_sweep(space: Space, options: Options, console: Console) -> int:
     """Runs what is missing of the sweep and records it.
 
     Returns:
@@ -105,155 +74,138 @@ def run_sweep(space: Space, options: Options, console: Console | None = None) ->
     Raises:
         DataError: the data are absent or damaged.
         PlanError: the plan on disk cannot be read.
-        StorageError: the storage folder cannot be written.
+        StorageError: the storage folder cannot be written, or no trial could ever start.
         filelock.Timeout: another process runs this sweep.
     """
-    console = console or Console(highlight=False, soft_wrap=True)
     dataset = load_dataset(str(space.fixed["dataset"]), options.data_dir)
-    name = sweep_id(space, options.mode, options.seed)
-    folder = _make_folder(options.storage, name)
+    folder = _make_folder(options.storage, sweep_id(space, options.mode, options.seed))
     with filelock.FileLock(folder / "lock", timeout=0):
-        recorder = Recorder(
-            options.tracking_uri, space.experiment, name,
-            _facts(space, options, dataset.checksum), folder / "spool",
-        )  # fmt: skip
-        stages = Stages(space, options.mode, options.seed, folder)
-        stages.on_rows = lambda trial_id: recorder.trial_ended(
-            trial_id, stages.plan.trials()[trial_id]
-        )
-        recorder.start()
-        for trial_id, rows in stages.plan.trials().items():
-            if trial_id in stages.results:
-                recorder.trial_ended(trial_id, rows)
+        sweep = _Sweep(space, options, folder, dataset.checksum, console)
         interrupted = False
-        if stages.exhausted:
-            console.print(f"sweep {name}: every one of its trials has finished; nothing to train")
+        if sweep.stages.exhausted:
+            console.print(f"sweep {folder.name}: all trials have finished, nothing to train")
         else:
-            interrupted = _train(space, options, name, stages, recorder, console)
-        return _finish(space, options, name, stages, recorder, interrupted, console)
+            try:
+                sweep.train()
+            except KeyboardInterrupt:
+                interrupted = True
+                console.print("interrupted: what has finished is kept")
+        return sweep.finish(interrupted)
 
 
-def _train(
-    space: Space, options: Options, name: str, stages: Stages, recorder: Recorder,
-    console: Console,
-) -> bool:  # fmt: skip
-    """Runs the missing trials; True if Ctrl-C ended it."""
-    from sweeps.execute import execute, start_ray, stop_ray
+class _Sweep:
+    """A sweep that holds its folder's lock."""
 
-    try:
-        with console.status("starting Ray") if console.is_terminal else _nothing():
+    def __init__(
+        self, space: Space, options: Options, folder: Path, checksum: str, console: Console
+    ) -> None:
+        """Opens the plan and starts recording what has ended already."""
+        self.space, self.options, self.console = space, options, console
+        self.name = folder.name
+        self.stages = Stages(space, options.mode, options.seed, folder, self._rows_changed)
+        facts = _facts(space, options, checksum)
+        facts["planned_trials"] = str(expected_trials(self.stages, options.mode))
+        self.recorder = Recorder(
+            options.tracking_uri, space.experiment, self.name, facts, self.stages.spool
+        )
+        self.recorder.start()
+        self.cost = CostModel({})
+        for trial_id in list(self.stages.results):
+            self._trial_ended(trial_id)
+
+    def train(self) -> None:
+        """Runs the missing trials, on Ray.
+
+        Raises:
+            KeyboardInterrupt: on Ctrl-C, after Ray has been shut down.
+        """
+        from sweeps.execute import execute, start_ray, stop_ray
+
+        try:
+            if self.console.is_terminal:
+                self.console.print("starting Ray ...")
             resources = start_ray()
-            workers, parallel = _workers(options, resources, folder=stages.folder)
-            cost = CostModel({n: p.train for n, p in _probe(space, options).items()})
-        for trial_id, rows in stages.plan.trials().items():
-            if trial_id in stages.results:
-                cost.learn(rows[0].config, stages.results[trial_id])
-        first = take_snapshot(stages, options.mode, cost, parallel, {})
+            workers, parallel = _workers(self.options, resources, self.stages.folder)
+            self._probe("cuda" if workers.gpus else "cpu")
+            self._announce(
+                parallel, f"{resources.get('GPU', 0):g} GPUs" if workers.gpus else "CPU"
+            )
+            with Screen(self.console) as screen:
+
+                def on_beat(running: Mapping[str, float]) -> None:
+                    if screen.due:
+                        screen.show(
+                            take_snapshot(
+                                self.stages, self.options.mode, self.cost, parallel, running
+                            )
+                        )
+
+                on_beat({})
+                execute(self.stages, workers, self._trial_ended, on_beat)
+            last = take_snapshot(self.stages, self.options.mode, self.cost, parallel, {})
+            self.console.print(Text(line(last)))
+        finally:
+            stop_ray()
+
+    def finish(self, interrupted: bool) -> int:
+        """Closes the record, prints the closing words, gives the exit code."""
+        planned = self.stages.plan.trials()
+        results = self.stages.results
+        outcomes = [results[trial_id]["outcome"] for trial_id in planned if trial_id in results]
+        failed, missing = outcomes.count("failed"), len(planned) - len(outcomes)
+        complete = not (failed or missing or interrupted) and self.stages.exhausted
+        total = len(planned) if complete else expected_trials(self.stages, self.options.mode)
+        self._close_record(
+            "KILLED" if interrupted else "FINISHED" if complete else "FAILED", total
+        )
+        print_best(self.space, self.stages, self.console)
+        if failed:
+            self.console.print(
+                f"{failed} trials failed: their tracebacks are in {self.stages.spool} and in"
+                " MLflow; the same command tries them again",
+                style="red",
+            )
+        print_next(self.space, self.options, self.name, complete, self.console)
+        return 130 if interrupted else 0 if complete else 1
+
+    def _close_record(self, status: str, planned_trials: int) -> None:
+        if self.recorder.left > 10:
+            self.console.print("bringing MLflow up to date")
+        if not self.recorder.close(status, planned_trials, RECORD_SECONDS):
+            reason = self.recorder.error or f"no answer for {RECORD_SECONDS:.0f} s"
+            self.console.print(
+                f"warning: MLflow at {self.options.tracking_uri} does not have all of it"
+                f" ({reason}). Nothing is lost: the same command records what is missing.",
+                style="yellow",
+            )
+
+    def _trial_ended(self, trial_id: str) -> None:
+        rows = self.stages.plan.trials()[trial_id]
+        if trial_id in self.stages.results:
+            self.cost.learn(rows[0].config, self.stages.results[trial_id])
+        self.recorder.trial_ended(trial_id, rows)
+
+    def _rows_changed(self, trial_id: str) -> None:
+        self.recorder.trial_ended(trial_id, self.stages.plan.trials()[trial_id])
+
+    def _probe(self, device: str) -> None:
+        for n in self.space.train_sizes:
+            if not self.cost.knows(n):
+                probe = probe_seconds(self.space.base_config(n), self.options.data_dir, device)
+                self.cost.expect(n, probe.train)
+
+    def _announce(self, parallel: int, device: str) -> None:
+        first = take_snapshot(self.stages, self.options.mode, self.cost, parallel, {})
         done = f", {first.done} of them done before" if first.done else ""
-        device = f"{resources.get('GPU', 0):g} GPUs" if workers.gpus else "CPU"
-        console.print(
-            f"sweep {name}: {first.total} trials{done}, {parallel} at a time on {device},"
+        self.console.print(
+            f"sweep {self.name}: {first.total} trials{done}, {parallel} at a time on {device},"
             f" about {format_seconds(first.seconds_left)}"
         )
-        if not workers.gpus and first.seconds_left > LONG_SECONDS:
-            console.print(
-                "  long on a CPU: --quick rehearses it in minutes, --train-size, --seeds and"
-                " --trials make it smaller, and Ray uses GPUs and other machines if there are any"
+        if device == "CPU" and first.seconds_left > LONG_SECONDS:
+            self.console.print(
+                "  long on a CPU: --quick rehearses it in minutes; --train-size, --seeds and"
+                " --trials make it smaller; Ray uses GPUs and other machines where it has them"
             )
-        with Screen(console) as screen:
-            screen.show(first)
-            running: Mapping[str, float] = {}
-
-            def on_end(trial_id: str) -> None:
-                rows = stages.plan.trials()[trial_id]
-                if trial_id in stages.results:
-                    cost.learn(rows[0].config, stages.results[trial_id])
-                recorder.trial_ended(trial_id, rows)
-
-            def on_beat(now: Mapping[str, float]) -> None:
-                nonlocal running
-                running = now
-                if screen.due:
-                    screen.show(take_snapshot(stages, options.mode, cost, parallel, running))
-
-            execute(stages, workers, on_end, on_beat)
-        last = take_snapshot(stages, options.mode, cost, parallel, {})
-        console.print(Text(line(last).replace("; about 0 s left", "")))
-    except KeyboardInterrupt:
-        return True
-    finally:
-        stop_ray()
-    return False
-
-
-def _finish(
-    space: Space, options: Options, name: str, stages: Stages, recorder: Recorder,
-    interrupted: bool, console: Console,
-) -> int:  # fmt: skip
-    """Closes the record, prints the closing words, gives the exit code."""
-    planned = stages.plan.trials()
-    outcomes = {t: str(stages.results[t]["outcome"]) for t in planned if t in stages.results}
-    failed = sum(outcome == "failed" for outcome in outcomes.values())
-    missing = len(planned) - len(outcomes)
-    complete = not failed and not missing and not interrupted
-    if recorder.left > 10:
-        console.print(f"recording {recorder.left} trials in MLflow")
-    status = "KILLED" if interrupted else "FINISHED" if complete else "FAILED"
-    if not recorder.close(status, len(planned), RECORD_SECONDS):
-        reason = recorder.error or f"no answer for {RECORD_SECONDS:.0f} s"
-        console.print(
-            f"warning: MLflow at {options.tracking_uri} does not have all of it ({reason})."
-            " Nothing is lost: the same command records what is missing.",
-            style="yellow",
-        )
-    _print_best(space, stages, console)
-    if failed or missing:
-        console.print(
-            f"{failed} trials failed, {missing} have no outcome yet; their spools are in"
-            f" {stages.spool}",
-            style="red",
-        )
-    _print_next(space, options, name, complete, console)
-    return 130 if interrupted else 0 if complete else 1
-
-
-def _print_best(space: Space, stages: Stages, console: Console) -> None:
-    """Each training size's baseline cell with its test score, or the search's best."""
-    for n in space.train_sizes:
-        baselines = [r for r in stages.plan if r.role == "baseline" and r.config.train_size == n]
-        for row in baselines:
-            result = stages.results.get(row.trial_id)
-            if result is None or not result["seeds"]:
-                continue
-            tests = [s["test_accuracy"] for s in result["seeds"] if s["test_accuracy"] is not None]
-            if not tests:
-                continue
-            interval = t_interval([100 * value for value in tests])
-            spread = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.n > 1 else ""
-            console.print(
-                f"n={n:,} baseline {describe(row)}: test {interval.mean:.2f} %{spread}"
-                f" ({interval.n} seeds, 95 % t interval)"
-            )
-        if not baselines and stages.searches and (best := stages.best(n)):
-            row, value = best
-            console.print(f"n={n:,} best {describe(row)}: validation {100 * value:.2f} %")
-
-
-def _print_next(
-    space: Space, options: Options, name: str, complete: bool, console: Console
-) -> None:
-    """The commands that come next, ready to paste."""
-    uri = options.tracking_uri
-    elsewhere = "" if uri == "sqlite:///mlflow.db" else f" --tracking-uri {uri}"
-    ui = f"open {uri} in a browser"
-    if "://" not in uri or not uri.startswith("http"):
-        ui = "mlflow ui" + ("" if not elsewhere else f" --backend-store-uri {uri}")
-    commands = {"runs": ui, "plots": f"python analysis/plot.py {space.experiment}{elsewhere}"}
-    if not complete:
-        commands["go on"] = options.command
-    for what, command in commands.items():
-        console.print(Text(f"{what:>6}: {command}"))
-    console.print(Text(f" sweep: {name} in {options.storage / name}"))
 
 
 def _workers(
@@ -308,22 +260,6 @@ def _make_folder(storage: Path, name: str) -> Path:
     return folder
 
 
-def _probe(space: Space, options: Options) -> dict[int, Probe]:
-    """First estimates of a training by size, measured here."""
-    return {
-        n: probe_seconds(space.base_config(n), options.data_dir, "cpu") for n in space.train_sizes
-    }
-
-
-def _estimate(space: Space, mode: str, probes: Mapping[int, Probe]) -> float:
-    """Core-seconds of the whole sweep: every training, and each seed's pretraining once."""
-    seconds = 0.0
-    for n, (search, around) in planned_trials(space, mode).items():
-        trainings = search * len(space.search_seeds) + around * len(space.seeds)
-        seconds += probes[n].train * trainings + probes[n].pretrain * len(space.seeds)
-    return seconds
-
-
 def _facts(space: Space, options: Options, checksum: str) -> dict[str, str]:
     """Tags of the parent run: what ran, with which code, on what."""
     commit, dirty = environment.code_version()
@@ -338,10 +274,5 @@ def _facts(space: Space, options: Options, checksum: str) -> dict[str, str]:
         "versions": json.dumps(environment.package_versions()),
         "hardware": json.dumps(environment.hardware()),
         "data_checksum": checksum,
-        "host": os.uname().nodename if hasattr(os, "uname") else "",
+        "host": platform.node(),
     }
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

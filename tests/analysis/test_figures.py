@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Trial, make_runs, realistic_trials, seeds, sensitivity
+from handmade import Trial, make_runs, realistic_trials, seeds, sensitivity
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import Trial, record_sweep, seeds, sensitivity
+from handmade import Trial, record_sweep, seeds, sensitivity
 from mlflow import MlflowClient
 
 from analysis.plot import main

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import BASELINE, Trial, record_sweep, record_trial, seeds, sensitivity
+from handmade import BASELINE, Trial, record_sweep, record_trial, seeds, sensitivity
 from mlflow import MlflowClient
 
 from analysis import columns as c

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from conftest import BASELINE, Trial, make_runs, realistic_trials, seeds, sensitivity
+from handmade import BASELINE, Trial, make_runs, realistic_trials, seeds, sensitivity
 
 from analysis.marks import points_frame
 from analysis.sensitivity import Curve, Panel, SensitivityInfo, sensitivity_info

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from conftest import Trial, make_runs, seeds
+from handmade import Trial, make_runs, seeds
 
 from analysis.tables import best_markdown, best_rows
 
