@@ -53,30 +53,29 @@ class Recorder:
         parent_id: the parent's MLflow run id once it is known.
     """
 
-    def __init__(
-        self, tracking_uri: str, experiment: str, sweep_id: str, facts: Mapping[str, str],
-        spool: Path,
-    ) -> None:  # fmt: skip
+    def __init__(self, tracking_uri: str, experiment: str, sweep_id: str, spool: Path) -> None:
         """Does not touch the tracking store yet; `start` does, in the thread.
 
         Args:
             tracking_uri: of the store or server.
             experiment: MLflow experiment, made if absent.
             sweep_id: name of the parent run, and tag of all runs.
-            facts: tags of the parent run.
             spool: folder of the spool files.
         """
         self.tracking_uri, self.experiment, self.sweep_id = tracking_uri, experiment, sweep_id
-        self.facts, self.spool = dict(facts), spool
+        self.spool = spool
         self.error: str | None = None
         self.parent_id: str | None = None
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._recorded: dict[str, Recorded] = {}
         self._queue: queue.Queue[tuple[str, Sequence[Row]] | None] = queue.Queue()
+        self._facts: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
-    def start(self) -> None:
+    def start(self, facts: Mapping[str, str]) -> None:
+        """Opens the store in the thread and goes on with what is queued; facts: parent's tags."""
+        self._facts = dict(facts)
         self._thread.start()
 
     def trial_ended(self, trial_id: str, rows: Sequence[Row]) -> None:
@@ -138,7 +137,7 @@ class Recorder:
             tags = {"kdgan.kind": "sweep", "sweep_id": self.sweep_id}
             run = client.create_run(self._experiment_id, run_name=self.sweep_id, tags=tags)
             self.parent_id = run.info.run_id
-        self._set_parent_tags(self.facts)
+        self._set_parent_tags(self._facts)
         for run in self._search("trial"):
             known = Recorded(run.info.run_id, run.info.status, dict(run.data.tags))
             self._recorded[run.data.tags["trial_id"]] = known

@@ -30,7 +30,7 @@ class Stages:
 
     def __init__(
         self, space: Space, mode: str, seed: int, folder: Path,
-        on_rows: Callable[[str], None] = lambda trial_id: None,
+        on_rows: Callable[[str, list[Row]], None] = lambda trial_id, rows: None,
     ) -> None:  # fmt: skip
         """Opens the sweep in `folder` (made before), with whatever it has already.
 
@@ -39,7 +39,7 @@ class Stages:
             mode: study | search | sensitivity | baseline.
             seed: of the search.
             folder: plan.parquet, optuna.journal and spool/ live here.
-            on_rows: called with the trial_id of an already ended trial that got another row.
+            on_rows: called with the trial_id and all rows of an ended trial that got another.
 
         Raises:
             PlanError: the plan on disk cannot be read.
@@ -146,7 +146,7 @@ class Stages:
         self.plan.append(rows)
         self._enqueue(rows)
         for trial_id in {row.trial_id for row in rows} & self.results.keys():
-            self.on_rows(trial_id)
+            self.on_rows(trial_id, self.plan.trials()[trial_id])
 
     def _baseline(self, n: int) -> TrialConfig | None:
         """Where the cuts of a size stand: as planned before, else the best found; None if unknown.

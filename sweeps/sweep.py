@@ -102,13 +102,13 @@ class _Sweep:
         """Opens the plan and starts recording what has ended already."""
         self.space, self.options, self.console = space, options, console
         self.name = folder.name
-        self.stages = Stages(space, options.mode, options.seed, folder, self._rows_changed)
+        self.recorder = Recorder(
+            options.tracking_uri, space.experiment, self.name, folder / "spool"
+        )
+        self.stages = Stages(space, options.mode, options.seed, folder, self.recorder.trial_ended)
         facts = _facts(space, options, checksum)
         facts["planned_trials"] = str(expected_trials(self.stages, options.mode))
-        self.recorder = Recorder(
-            options.tracking_uri, space.experiment, self.name, facts, self.stages.spool
-        )
-        self.recorder.start()
+        self.recorder.start(facts)
         self.cost = CostModel({})
         for trial_id in list(self.stages.results):
             self._trial_ended(trial_id)
@@ -184,9 +184,6 @@ class _Sweep:
         if trial_id in self.stages.results:
             self.cost.learn(rows[0].config, self.stages.results[trial_id])
         self.recorder.trial_ended(trial_id, rows)
-
-    def _rows_changed(self, trial_id: str) -> None:
-        self.recorder.trial_ended(trial_id, self.stages.plan.trials()[trial_id])
 
     def _probe(self, device: str) -> None:
         for n in self.space.train_sizes:
