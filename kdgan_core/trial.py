@@ -66,13 +66,21 @@ class SeedResult:
 
 @dataclass(frozen=True)
 class TrialResult:
-    """How a trial ended: the worst outcome of its seeds, each seed's scores, and its cost."""
+    """How a trial ended: the worst outcome of its seeds, each seed's scores, and its cost.
+
+    Attributes:
+        seconds: wall time of the whole trial.
+        prepare_seconds: the part of it before the first update: data, and pretraining unless the
+            players were in the cache.
+        step: updates of C.
+    """
 
     trial_id: str
     outcome: str
     seeds: tuple[SeedResult, ...]
     seconds: float
     step: int
+    prepare_seconds: float = 0.0
 
 
 class Trial:
@@ -101,7 +109,7 @@ class Trial:
         self._pretrained: dict[int, float] = {}
         self._last: dict[int, float] = {}
         self._diverged: set[int] = set()
-        self._seconds = 0.0
+        self._seconds = self._prepare_seconds = 0.0
         every = config.rounds / config.evaluations
         self._checks = [0] + [round(every * (i + 1)) for i in range(config.evaluations)]
         self._next_check = 0
@@ -128,6 +136,7 @@ class Trial:
         started = time.perf_counter()
         if not self.replicas:
             self._prepare()
+            self._prepare_seconds = time.perf_counter() - started
         target = self._checks[self._next_check]
         metrics: dict[int, dict[str, float]] = {}
         tau = self.replicas[0].tau()
@@ -173,7 +182,10 @@ class Trial:
             seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
         seconds = self._seconds + time.perf_counter() - started
-        return TrialResult(self.config.trial_id, worst, seeds, seconds, self.evaluation.step)
+        return TrialResult(
+            self.config.trial_id, worst, seeds, seconds, self.evaluation.step,
+            self._prepare_seconds,
+        )  # fmt: skip
 
     def _prepare(self) -> None:
         dataset = load_dataset(self.config.dataset, self.data_dir)

@@ -57,25 +57,34 @@ def probe_seconds(config: TrialConfig, data_dir: Path | None, device: str) -> Pr
 
 
 class CostModel:
-    """Seconds a trial takes, by training size; learns from trials as they end."""
+    """Seconds a trial takes once its players are pretrained, by training size; learns from trials.
+
+    Pretraining happens once per size and seed: `pretrain_seconds` counts it apart.
+    """
 
     def __init__(self, seconds_per_seed: Mapping[int, float]) -> None:
         """seconds_per_seed: training size -> a first estimate for one seed."""
         self._first = dict(seconds_per_seed)
         self._measured: dict[int, list[float]] = {}
+        self._pretrain: dict[int, float] = {}
 
     def knows(self, train_size: int) -> bool:
         """Whether there is an estimate or a measurement for the size."""
         return train_size in self._first or train_size in self._measured
 
-    def expect(self, train_size: int, seconds_per_seed: float) -> None:
+    def expect(self, train_size: int, probe: Probe) -> None:
         """Sets the first estimate of a size."""
-        self._first[train_size] = seconds_per_seed
+        self._first[train_size], self._pretrain[train_size] = probe
+
+    def pretrain_seconds(self, train_size: int) -> float:
+        """Of one seed; 0 once a trial of the size has ended, or where nothing is known."""
+        return 0.0 if train_size in self._measured else self._pretrain.get(train_size, 0.0)
 
     def learn(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
-        """Takes in what an ended trial cost; failed ones teach nothing."""
+        """Takes in what an ended trial cost, pretraining apart; failed ones teach nothing."""
         if result.get("seconds") and result["outcome"] in ("finished", "collapsed"):
-            per_seed = result["seconds"] / len(config.seeds)
+            trained = result["seconds"] - result.get("prepare_seconds", 0.0)
+            per_seed = trained / len(config.seeds)
             self._measured.setdefault(config.train_size, []).append(per_seed)
 
     def trial_seconds(self, config: TrialConfig) -> float:

@@ -74,6 +74,7 @@ def take_snapshot(
         snapshot.total += search + around
         seeds, searchers = len(stages.space.seeds), len(stages.space.search_seeds)
         left += cost.seconds_per_seed(size) * (search * searchers + around * seeds)
+        left += cost.pretrain_seconds(size) * seeds
     snapshot.seconds_left = left / max(1, parallel)
     return snapshot
 

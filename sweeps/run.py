@@ -186,6 +186,9 @@ def _run(space: Space, options: Options, dry_run: bool) -> int:
         fail(str(error))
     except Timeout:
         fail("another process is running this very sweep in the same storage folder: wait for it")
+    except KeyboardInterrupt:
+        console.print("interrupted: what has finished is kept, the same command goes on")
+        return 130
     except ConnectionError as error:
         fail(f"the Ray cluster does not answer ({error}): check RAY_ADDRESS, or unset it")
 

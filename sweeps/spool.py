@@ -71,6 +71,7 @@ class SpoolWriter:
                 "event": "result",
                 "outcome": result.outcome,
                 "seconds": result.seconds,
+                "prepare_seconds": result.prepare_seconds,
                 "step": result.step,
                 "seeds": seeds,
             }

@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,14 +132,18 @@ class _Sweep:
                 parallel, f"{resources.get('GPU', 0):g} GPUs" if workers.gpus else "CPU"
             )
             with Screen(self.console) as screen:
+                started = time.monotonic()
 
                 def on_beat(running: Mapping[str, float]) -> None:
-                    if screen.due:
-                        screen.show(
-                            take_snapshot(
-                                self.stages, self.options.mode, self.cost, parallel, running
-                            )
-                        )
+                    if not screen.due:
+                        return
+                    snapshot = take_snapshot(
+                        self.stages, self.options.mode, self.cost, parallel, running
+                    )
+                    if snapshot.done == self.stages.resumed and not any(running.values()):
+                        elapsed = time.monotonic() - started  # only pretraining so far
+                        snapshot.seconds_left = max(0.0, snapshot.seconds_left - elapsed)
+                    screen.show(snapshot)
 
                 on_beat({})
                 execute(self.stages, workers, self._trial_ended, on_beat)
@@ -189,7 +194,7 @@ class _Sweep:
         for n in self.space.train_sizes:
             if not self.cost.knows(n):
                 probe = probe_seconds(self.space.base_config(n), self.options.data_dir, device)
-                self.cost.expect(n, probe.train)
+                self.cost.expect(n, probe)
 
     def _announce(self, parallel: int, device: str) -> None:
         first = take_snapshot(self.stages, self.options.mode, self.cost, parallel, {})
