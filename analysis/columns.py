@@ -156,6 +156,12 @@ TAU: Final = "tau"
 HISTORY_METRICS: Final[dict[str, str]] = {
     VALID_ACCURACY: "Mean over seeds of validation accuracy at each evaluation.",
     TAU: "Temperature at each evaluation.",
+    "loss_discriminator": "What D descends: minus the objective of Algorithm 1, line 5.",
+    "loss_classifier": "Cross-entropy of C against the true labels, method supervised.",
+    "rejection_classifier": "E over C's labels of log(1 - D): what C's adversarial term lowers.",
+    "rejection_teacher": "E over T's labels of log(1 - D): what T's adversarial term lowers.",
+    "distillation_classifier": "L_DS of C, before its weight beta.",
+    "distillation_teacher": "L_DS of T, before its weight gamma.",
 }
 
 

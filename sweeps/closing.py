@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -78,14 +79,14 @@ def print_next(
     space: Space, options: Options, name: str, complete: bool, console: Console
 ) -> None:
     """The commands that come next, ready to paste."""
-    uri = options.tracking_uri
+    uri, quoted = options.tracking_uri, shlex.quote(options.tracking_uri)
     default = uri == "sqlite:///mlflow.db"
     if uri.startswith(("http://", "https://")):
         ui = f"open {uri} in a browser"
     else:
-        ui = "mlflow ui" if default else f"mlflow ui --backend-store-uri {uri}"
+        ui = "mlflow ui" if default else f"mlflow ui --backend-store-uri {quoted}"
     plots = f"python analysis/plot.py {space.experiment}"
-    commands = {"runs": ui, "plots": plots if default else f"{plots} --tracking-uri {uri}"}
+    commands = {"runs": ui, "plots": plots if default else f"{plots} --tracking-uri {quoted}"}
     if not complete:
         commands["go on"] = options.command
     for what, command in commands.items():

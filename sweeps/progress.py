@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -57,6 +58,7 @@ def take_snapshot(
     trials = stages.plan.trials()
     snapshot = Snapshot(done=len(stages.results), running=len(running))
     left = 0.0
+    failures: list[tuple[float, str]] = []
     for trial_id, rows in trials.items():
         config, result = rows[0].config, stages.results.get(trial_id)
         if result is None:
@@ -64,11 +66,13 @@ def take_snapshot(
             continue
         snapshot.outcomes[result["outcome"]] += 1
         if result["outcome"] == "failed":
-            snapshot.last_failure = result["traceback"].strip().splitlines()[-1]
+            failures.append((result["time"], result["traceback"].strip().splitlines()[-1]))
         value = score(result)
         size = config.train_size
         if value is not None and value > snapshot.best.get(size, (-1.0, ""))[0]:
             snapshot.best[size] = (value, describe(rows[-1]))
+    if failures:
+        snapshot.last_failure = max(failures)[1]
     snapshot.total = len(trials)
     for size, (search, around) in unplanned_trials(stages, mode).items():
         snapshot.total += search + around
@@ -110,7 +114,7 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live: Live | None = None
-        self._last_shown = 0.0
+        self._last_shown = -math.inf
         self._shown_failure = ""
 
     def __enter__(self) -> Screen:

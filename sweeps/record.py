@@ -101,13 +101,6 @@ class Recorder:
         return self._queue.qsize()
 
     def _run(self) -> None:
-        import mlflow.exceptions
-        import sqlalchemy.exc
-
-        # A server that is away raises requests' exceptions, which are OSErrors.
-        reasons = (
-            mlflow.exceptions.MlflowException, sqlalchemy.exc.SQLAlchemyError, OSError,
-        )  # fmt: skip
         try:
             self._open()
             while (item := self._queue.get()) is not None:
@@ -115,8 +108,11 @@ class Recorder:
             status, planned = self._final
             self._set_parent_tags({"planned_trials": str(planned)})
             self._terminate(self.parent_id, status)
-        except reasons as error:
-            self.error = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+        except (
+            Exception
+        ) as error:  # whatever it is: recording ends, the sweep and its spools go on
+            reason = str(error).strip() or "no reason given"
+            self.error = f"{type(error).__name__}: {reason.splitlines()[0]}"
 
     def _open(self) -> None:
         """Finds or makes the experiment, the parent run, and the runs recorded before."""
@@ -189,8 +185,11 @@ class Recorder:
                 if not tags.items() <= known.tags.items():
                     self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
                 return
+            if "error" in known.tags and "error" not in tags:  # it failed before
+                self._client.delete_tag(run_id, "error")
         params = [Param(k, v) for k, v in trial_params(config).items()]
-        metrics = list(trial_metrics(state))
+        # A failed trial has no metrics: it may be run again, and then they are the new attempt's.
+        metrics = [] if state.outcome == "failed" else list(trial_metrics(state))
         for start in range(0, max(1, len(metrics)), METRICS_PER_REQUEST):
             self._client.log_batch(
                 run_id,

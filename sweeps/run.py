@@ -39,7 +39,10 @@ def _help() -> str:
 
 def _fields() -> str:
     """The fields for --set, a line each, from the configuration itself."""
-    lines = ["\b", "Fields for --set (default; range): what it is"]
+    lines = [
+        "\b",
+        "Fields for --set (default, unless the experiment has its own; range): what it is",
+    ]
     for field in FIELDS:
         default = field.default
         if isinstance(default, tuple):

@@ -24,6 +24,7 @@ from sweeps.space import Space, dimension_field
 from sweeps.spool import score
 
 ASKS_FOR_A_NEW_POINT = 20
+EXHAUSTED = "exhausted"  # attribute of a study whose space has no further point
 
 
 class Search:
@@ -58,7 +59,7 @@ class Search:
             study_name=name, storage=storage, sampler=sampler, direction="maximize",
             load_if_exists=True,
         )  # fmt: skip
-        self._exhausted = False
+        self._exhausted = bool(self.study.user_attrs.get(EXHAUSTED))
         self._numbers = self._reap()
         if not self.study.trials:
             self.study.enqueue_trial(self._baseline_point())
@@ -84,6 +85,7 @@ class Search:
             self._numbers[row.trial_id] = trial.number
             return row
         self._exhausted = True
+        self.study.set_user_attr(EXHAUSTED, True)
         return None
 
     def tell(self, trial_id: str, result: Mapping[str, Any] | None) -> None:

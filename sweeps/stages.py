@@ -128,9 +128,12 @@ class Stages:
             row = search.ask()
             if row is None:
                 self._plan_cuts(n)
-            else:
-                self.plan.append([row])
-                self._enqueue([row])
+                continue
+            self.plan.append([row])
+            if row.trial_id in self.results:
+                search.tell(row.trial_id, self.results[row.trial_id])
+                self._plan_cuts(n)
+            self._enqueue([row])
 
     def _plan_cuts(self, n: int) -> None:
         """Plan the baseline of a size and the cuts around it, once they can be known."""
