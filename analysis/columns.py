@@ -29,13 +29,13 @@ HOST: Final = "host"
 
 PARENT_TAGS: Final[dict[str, str]] = {
     KIND: "Kind of run: 'sweep' for the parent.",
-    SWEEP_ID: "Identity of the sweep: experiment name and a short random suffix.",
+    SWEEP_ID: "Identity of the sweep: experiment name and a hash of what makes it this sweep.",
     COMMIT: "Git commit of the code that ran, or 'unknown'.",
     DIRTY: "'true' if the working tree had changes that the commit does not hold.",
     COMMAND: "Command line that started the sweep.",
     MODE: "What was planned: study, search, sensitivity or baseline.",
     QUICK: "'true' for a shortened sweep that checks the machinery, not the method.",
-    PLAN_HASH: "Hash of the plan's rows.",
+    PLAN_HASH: "Hash of what makes it this sweep: space, mode, seeds, levels.",
     PLANNED_TRIALS: "Number of distinct trials planned so far, an integer as text.",
     VERSIONS: "JSON object from package to version.",
     HARDWARE: "JSON object that describes the machine.",

@@ -239,18 +239,22 @@ def _typed(name: str, value: object, kind: object) -> object:
         if kind is str:
             return str(value)
         if kind is float:
-            number = float(value)  # type: ignore[arg-type]
-            if not math.isfinite(number):
+            number = float(value) + 0.0  # type: ignore[arg-type]  # -0.0 is 0.0
+            if isinstance(value, bool) or not math.isfinite(number):
                 raise ValueError
             return number
         if kind is int:
             return _whole(value)
+        if isinstance(value, str):
+            raise ValueError
         return tuple(_whole(one) for one in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}={value!r} is not {wanted}") from None
 
 
 def _whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
     if isinstance(value, bool) or float(value) != int(value):  # type: ignore[call-overload, arg-type]
         raise ValueError
     return int(value)  # type: ignore[call-overload, no-any-return]

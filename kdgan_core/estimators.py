@@ -103,7 +103,9 @@ def density(
     """Log density of the concrete distribution at the relaxed sample, times the reward.
 
     log q(y) = const + sum_k log p_k - K log sum_k p_k y_k^-tau with y held constant (Maddison et
-    al. 2017, Eq. 10): the unbiased score function of the relaxed sample, written in log y.
+    al. 2017, Eq. 10): the unbiased score function of the relaxed sample, written in log y. With
+    y the softmax of (log p + g) / tau, p_k y_k^-tau is proportional to exp(-g_k): tau cancels, and
+    the estimate does not depend on it.
     """
     draw = concrete_sample(logits.detach(), tau, samples, generator)
     log_y = F.log_softmax(draw.scaled, dim=2)

@@ -11,8 +11,6 @@ import copy
 import hashlib
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +20,12 @@ from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.batches import Minibatches, accuracy, make_generator
+from kdgan_core.files import atomic_write
 from kdgan_core.losses import supervised_loss
 from kdgan_core.players import build_player, parameter_groups
 
 # Raise when pretraining changes, so that players of an older recipe are not picked up.
-RECIPE = 1
+RECIPE = 2
 CHECKS = 6  # validation checks over pretraining
 
 # Everything in a config that a pretrained player depends on.
@@ -88,7 +87,8 @@ def pretrained_player(
         with filelock.FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 train_supervised(role, player, config, seed, data)
-                _save(player, path)
+                with atomic_write(path) as file:
+                    torch.save(player.state_dict(), file)
     player.load_state_dict(torch.load(path, map_location=device, weights_only=True))
     return player
 
@@ -120,12 +120,3 @@ def train_supervised(
             if valid > best:
                 best, best_state = valid, copy.deepcopy(player.state_dict())
     player.load_state_dict(best_state)
-
-
-def _save(player: nn.Module, path: Path) -> None:
-    """Write the weights in one step, so that no reader ever sees half a file."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        torch.save(player.state_dict(), part)
-        part.flush()
-        os.fsync(part.fileno())
-    Path(part.name).replace(path)

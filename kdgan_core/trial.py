@@ -117,8 +117,11 @@ class Trial:
     @property
     def done(self) -> bool:
         """No check is left, the trial was stopped, or every seed has diverged."""
-        all_diverged = bool(self.replicas) and len(self._diverged) == len(self.replicas)
-        return self.stopped or all_diverged or self._next_check == len(self._checks)
+        return self.stopped or self._all_diverged or self._next_check == len(self._checks)
+
+    @property
+    def _all_diverged(self) -> bool:
+        return bool(self.replicas) and len(self._diverged) == len(self.replicas)
 
     def advance(self) -> Evaluation:
         """Train to the next validation check and return it; the first is the pretrained student.
@@ -172,7 +175,7 @@ class Trial:
         Raises:
             RuntimeError: the trial has not reached its first check after the pretrained one.
         """
-        if self.evaluation is None or self.evaluation.step == 0:
+        if self.evaluation is None or (self.evaluation.step == 0 and not self._all_diverged):
             raise RuntimeError(f"trial {self.config.trial_id} has not been trained yet")
         started = time.perf_counter()
         dataset = load_dataset(self.config.dataset, self.data_dir)
@@ -239,8 +242,8 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
 
 def _standard_error(proportion: float, count: int) -> float:
-    """Of a proportion estimated on `count` images."""
-    return math.sqrt(proportion * (1.0 - proportion) / count)
+    """Of a proportion estimated on `count` images; at least one image, also at 0 and 1."""
+    return max(math.sqrt(proportion * (1.0 - proportion) / count), 1.0 / count)
 
 
 def run_trial(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from kdgan_core.config import TrialConfig
+from kdgan_core.files import atomic_write
 from sweeps.space import Space, SpaceError
 
 ROLES = ("search", "baseline", "sensitivity")
@@ -129,12 +128,8 @@ class Plan:
                 "config": [row.config.canonical_json() for row in self.rows],
             }
         )
-        with tempfile.NamedTemporaryFile(dir=self.path.parent, delete=False) as part:
-            pq.write_table(table, part)
-            part.flush()
-            os.fsync(part.fileno())
-        Path(part.name).chmod(0o644)
-        Path(part.name).replace(self.path)
+        with atomic_write(self.path) as file:
+            pq.write_table(table, file)
 
 
 def _read(path: Path) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Mapping
@@ -118,7 +119,7 @@ class _Sweep:
         """Runs the missing trials, on Ray.
 
         Raises:
-            KeyboardInterrupt: on Ctrl-C, after Ray has been shut down.
+            KeyboardInterrupt: on Ctrl-C or SIGTERM, after Ray has been shut down.
         """
         from sweeps.execute import execute, start_ray, stop_ray
 
@@ -126,6 +127,7 @@ class _Sweep:
             if self.console.is_terminal:
                 self.console.print("starting Ray ...")
             resources = start_ray()
+            signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets a handler of its own
             workers, parallel = _workers(self.options, resources, self.stages.folder)
             self._probe("cuda" if workers.gpus else "cpu")
             self._announce(
@@ -208,6 +210,11 @@ class _Sweep:
                 "  long on a CPU: --quick rehearses it in minutes; --train-size, --seeds and"
                 " --trials make it smaller; Ray uses GPUs and other machines where it has them"
             )
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    """A batch system's way to end a job is treated as Ctrl-C: what has finished is kept."""
+    raise KeyboardInterrupt
 
 
 def _workers(

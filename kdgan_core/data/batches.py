@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import zlib
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +13,13 @@ from kdgan_core.config import TrialConfig
 
 
 def make_generator(seed: int, purpose: str, device: torch.device) -> torch.Generator:
-    """A generator whose stream depends on `seed` and on the words of `purpose` only."""
+    """A generator whose stream depends on `seed` and on the words of `purpose` only.
+
+    torch's CPU generator uses the low 32 bits of its seed alone: both are hashed into every bit.
+    """
+    digest = hashlib.sha256(f"{seed} {purpose}".encode()).digest()
     generator = torch.Generator(device=device)
-    return generator.manual_seed((seed << 32) ^ zlib.crc32(purpose.encode()))
+    return generator.manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def to_unit(images: Tensor, white: float) -> Tensor:

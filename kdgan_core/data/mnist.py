@@ -12,7 +12,6 @@ import hashlib
 import http.client
 import os
 import struct
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from kdgan_core.data.dataset import DataError
 from kdgan_core.data.digits import Arrays
+from kdgan_core.files import atomic_write
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -170,9 +170,7 @@ def _download(folder: Path, file: IdxFile, mirrors: Sequence[str]) -> None:
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.gz_md5:
             reason = OSError(f"{mirror}{file.name}.gz has a wrong checksum")
             continue
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
+        with atomic_write(folder / f"{file.name}.gz") as part:
             part.write(content)
-        Path(part.name).chmod(0o644)
-        Path(part.name).replace(folder / f"{file.name}.gz")
         return
     raise reason

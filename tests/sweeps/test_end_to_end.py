@@ -188,7 +188,8 @@ def test_rest_shows_one_parent_and_every_trial_nested(swept: Swept, server: str)
         assert [point["step"] for point in history["metrics"]] == [0, 10, 20]
 
 
-def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, signum: int) -> None:
     words = command("--set", "steps=400", "--set", "pretrain_steps=20", "--set", "evaluations=4")
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -199,7 +200,10 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         assert time.monotonic() < deadline, "four trials did not finish in two minutes"
         time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
+    if signum == signal.SIGINT:
+        os.killpg(process.pid, signum)  # what Ctrl-C in a terminal does
+    else:
+        process.send_signal(signum)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "go on" in output

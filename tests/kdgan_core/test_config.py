@@ -1,0 +1,338 @@
+"""The config: stable ids, ranges with good messages, and no torch on import."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kdgan_core.config import (
+    ARCHITECTURES,
+    ESTIMATORS,
+    FIELDS,
+    TAU_KINDS,
+    TemperatureSchedule,
+    TrialConfig,
+    describe_range,
+    parse_value,
+)
+
+# Another valid value of every field, to be set on `BASE`.
+BASE = TrialConfig(dataset="digits", architecture="small", valid_size=200, train_size=100)
+OTHER: dict[str, object] = {
+    "dataset": "mnist",
+    "method": "nagan",
+    "train_size": 101,
+    "seeds": (0, 1, 2, 3, 5),
+    "draw": "last",
+    "valid_size": 201,
+    "alpha": 0.25,
+    "beta": 2.0,
+    "gamma": 0.1,
+    "tau_kind": "linear",
+    "tau_start": 0.9,
+    "tau_end": 0.2,
+    "estimator": "score",
+    "samples": 4,
+    "control_variate": "none",
+    "distillation": "kl",
+    "distillation_temperature": 2.0,
+    "steps": 2999,
+    "discriminator_steps": 2,
+    "teacher_steps": 2,
+    "classifier_steps": 2,
+    "batch_size": 49,
+    "learning_rate": 1e-4,
+    "learning_rate_schedule": "constant",
+    "pretrain_steps": 1499,
+    "pretrain_learning_rate": 2e-3,
+    "architecture": "paper",
+    "classifier_dropout": 0.2,
+    "teacher_dropout": 0.4,
+    "weight_decay": 0.0,
+    "rotation_degrees": 10.0,
+    "shift": 0.2,
+    "zoom": 0.2,
+    "matmul_precision": "highest",
+    "evaluations": 10,
+}
+
+# Field, a value just outside, and the words of what is allowed.
+OUT_OF_RANGE = [
+    ("dataset", "cifar", "digits, mnist"),
+    ("method", "gan", "kdgan, nagan, supervised"),
+    ("draw", "first", "balanced, last"),
+    ("tau_kind", "step", "exponential, linear, cosine, constant"),
+    ("estimator", "reinforce", ", ".join(ESTIMATORS)),
+    ("control_variate", "mean", "leave_one_out, none"),
+    ("distillation", "l1", "l2, kl"),
+    ("learning_rate_schedule", "step", "constant, cosine"),
+    ("architecture", "resnet", ", ".join(ARCHITECTURES)),
+    ("matmul_precision", "low", "highest, high, medium"),
+    ("train_size", 9, "at least 10"),
+    ("valid_size", 9, "at least 10"),
+    ("seeds", (0, -1), "at least 0"),
+    ("alpha", -0.001, "in [0, 1]"),
+    ("alpha", 1.001, "in [0, 1]"),
+    ("beta", 0.0, "above 0"),
+    ("gamma", 0.0, "above 0"),
+    ("tau_start", 0.0, "above 0"),
+    ("tau_end", -0.1, "above 0"),
+    ("samples", 0, "at least 1"),
+    ("distillation_temperature", 0.0, "above 0"),
+    ("steps", 0, "at least 1"),
+    ("discriminator_steps", -1, "at least 0"),
+    ("teacher_steps", -1, "at least 0"),
+    ("classifier_steps", 0, "at least 1"),
+    ("batch_size", 0, "at least 1"),
+    ("learning_rate", 0.0, "above 0"),
+    ("pretrain_steps", -1, "at least 0"),
+    ("pretrain_learning_rate", 0.0, "above 0"),
+    ("classifier_dropout", 0.96, "in [0, 0.95]"),
+    ("teacher_dropout", -0.01, "in [0, 0.95]"),
+    ("weight_decay", -1e-9, "at least 0"),
+    ("rotation_degrees", 181.0, "in [0, 180]"),
+    ("shift", 1.1, "in [0, 1]"),
+    ("zoom", 0.91, "in [0, 0.9]"),
+    ("evaluations", 0, "at least 1"),
+]
+
+NUMBERS = [f.name for f in FIELDS if isinstance(f.default, int | float)]
+WHOLE_NUMBERS = [f.name for f in FIELDS if isinstance(f.default, int)]
+
+
+def other(name: str) -> TrialConfig:
+    """BASE with another value of one field, on the data set that allows it."""
+    base = BASE.replace(dataset="mnist") if name == "architecture" else BASE
+    return base.replace(**{name: OTHER[name]})
+
+
+def test_every_field_has_another_value_and_every_range_a_bad_one() -> None:
+    names = {field.name for field in FIELDS}
+    assert set(OTHER) == names
+    assert {name for name, _, _ in OUT_OF_RANGE} == names
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_every_field_changes_the_id(name: str) -> None:
+    base = BASE.replace(dataset="mnist") if name == "architecture" else BASE
+    assert other(name).trial_id != base.trial_id
+    assert other(name).replace(**{name: getattr(base, name)}).trial_id == base.trial_id
+
+
+def test_the_id_is_the_hash_of_the_sorted_compact_json() -> None:
+    values = {name: getattr(BASE, name) for name in sorted(OTHER)}
+    text = json.dumps(values, separators=(",", ":"))
+    assert BASE.trial_id == hashlib.sha256(text.encode()).hexdigest()[:12]
+    assert len(BASE.trial_id) == 12
+
+
+@pytest.mark.parametrize(
+    "one, two",
+    [
+        ({"alpha": 1}, {"alpha": 1.0}),
+        ({"beta": 10}, {"beta": 1e1}),
+        ({"steps": 3000}, {"steps": 3000.0}),
+        ({"seeds": [0, 1]}, {"seeds": (0, 1)}),
+        ({"seeds": (0.0, 1.0)}, {"seeds": (0, 1)}),
+        ({"shift": -0.0}, {"shift": 0.0}),
+        ({"alpha": 0.25, "beta": 2}, {"beta": 2.0, "alpha": 0.25}),
+    ],
+)
+def test_spelling_and_order_do_not_change_the_id(
+    one: dict[str, object], two: dict[str, object]
+) -> None:
+    assert TrialConfig.from_dict(one).trial_id == TrialConfig.from_dict(two).trial_id
+    assert TrialConfig.from_dict(one) == TrialConfig.from_dict(two)
+
+
+def test_the_order_of_the_seeds_is_part_of_the_config() -> None:
+    assert BASE.replace(seeds=(1, 0)).seeds == (1, 0)
+
+
+def test_a_constant_schedule_ignores_its_end() -> None:
+    one = BASE.replace(tau_kind="constant", tau_start=0.5, tau_end=0.1)
+    two = BASE.replace(tau_kind="constant", tau_start=0.5, tau_end=0.9)
+    assert one.trial_id == two.trial_id
+    assert one.temperature == TemperatureSchedule("constant", 0.5, 0.5)
+    assert one.trial_id != one.replace(tau_start=0.6).trial_id
+
+
+@pytest.mark.parametrize("name, value, allowed", OUT_OF_RANGE)
+def test_a_bad_value_is_named_with_its_range(name: str, value: object, allowed: str) -> None:
+    shown = value[-1] if isinstance(value, tuple) else value
+    with pytest.raises(ValueError) as error:
+        BASE.replace(**{name: value})
+    message = str(error.value)
+    assert message.startswith(f"{name}={shown!r}")
+    assert allowed in message
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, "many", None, True])
+def test_a_number_must_be_one(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name}={value!r} is not a (whole|finite) number"):
+        BASE.replace(**{name: value})
+
+
+def test_a_whole_number_too_large_for_a_float_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^beta=1000.* is not a finite number"):
+        BASE.replace(beta=10**400)
+
+
+@pytest.mark.parametrize("name", WHOLE_NUMBERS)
+def test_a_whole_number_must_be_one(name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}=20.5 is not a whole number"):
+        BASE.replace(**{name: 20.5})
+
+
+@pytest.mark.parametrize("value", [3, "01", (0, 0.5), (0, math.inf), (True,), None])
+def test_seeds_must_be_whole_numbers(value: object) -> None:
+    with pytest.raises(ValueError, match=r"^seeds=.* is not whole numbers"):
+        BASE.replace(seeds=value)
+
+
+def test_a_large_seed_is_kept_exactly() -> None:
+    seed = 2**53 + 1  # the first whole number that a float cannot hold
+    assert BASE.replace(seeds=(seed,)).seeds == (seed,)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"seeds": ()}, "seeds=() is empty"),
+        ({"seeds": (1, 2, 1)}, "seeds=(1, 2, 1) names a seed twice"),
+        ({"train_size": 1100, "valid_size": 200}, "1,297 images of digits"),
+        ({"dataset": "mnist", "train_size": 55_001, "valid_size": 5000}, "60,000 images"),
+        ({"architecture": "paper"}, "use 'small'"),
+        ({"steps": 19}, "evaluations=20 is more than the 19 rounds"),
+        ({"steps": 20, "classifier_steps": 2}, "evaluations=20 is more than the 10 rounds"),
+    ],
+)
+def test_fields_that_contradict_each_other(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError) as error:
+        BASE.replace(**changes)
+    assert words in str(error.value)
+
+
+def test_bounds_themselves_are_allowed() -> None:
+    config = BASE.replace(train_size=1097, valid_size=200, alpha=0, steps=20, evaluations=20)
+    assert config.rounds == 20
+    assert BASE.replace(alpha=1).alpha == 1.0
+
+
+@pytest.mark.parametrize("steps, each, rounds", [(10, 1, 10), (10, 3, 4), (9, 3, 3), (1, 5, 1)])
+def test_rounds_cover_the_classifier_steps(steps: int, each: int, rounds: int) -> None:
+    config = BASE.replace(steps=steps, classifier_steps=each, evaluations=1)
+    assert config.rounds == rounds
+
+
+def test_an_unknown_name_suggests_the_near_ones() -> None:
+    with pytest.raises(ValueError, match=r"'aplha' is not a field.*did you mean alpha"):
+        TrialConfig.from_dict({"aplha": 0.5})
+    with pytest.raises(ValueError, match=r"'tau_begin'.*tau_"):
+        BASE.replace(tau_begin=1.0)
+    with pytest.raises(ValueError, match=r"^'zzz' is not a field"):
+        parse_value("zzz", "1")
+
+
+@pytest.mark.parametrize(
+    "name, text, value",
+    [
+        ("alpha", "0.3", 0.3),
+        ("beta", "1e3", 1000.0),
+        ("steps", "500", 500),
+        ("method", "nagan", "nagan"),
+        ("seeds", "0,1,2", (0, 1, 2)),
+        ("seeds", "7", (7,)),
+        ("seeds", " 4, 5, ", (4, 5)),
+    ],
+)
+def test_text_is_parsed_by_the_fields_type(name: str, text: str, value: object) -> None:
+    parsed = parse_value(name, text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize(
+    "name, text", [("alpha", "a lot"), ("steps", "2.5"), ("seeds", "0,one"), ("alpha", "nan")]
+)
+def test_text_of_another_type_is_refused(name: str, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}="):
+        parse_value(name, text)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> TrialConfig:
+    positive = st.floats(1e-6, 1e6)
+    unit = st.floats(0.0, 1.0)
+    steps = draw(st.integers(1, 10_000))
+    return TrialConfig(
+        train_size=draw(st.integers(10, 50_000)),
+        seeds=tuple(draw(st.lists(st.integers(0, 2**31), min_size=1, max_size=5, unique=True))),
+        alpha=draw(unit),
+        beta=draw(positive),
+        gamma=draw(positive),
+        tau_kind=draw(st.sampled_from(TAU_KINDS)),
+        tau_start=draw(positive),
+        tau_end=draw(positive),
+        estimator=draw(st.sampled_from(ESTIMATORS)),
+        steps=steps,
+        evaluations=draw(st.integers(1, steps)),
+        shift=draw(unit),
+    )
+
+
+@settings(deadline=None)
+@given(configs())
+def test_a_config_survives_json(config: TrialConfig) -> None:
+    again = TrialConfig.from_dict(json.loads(config.canonical_json()))
+    assert again == config
+    assert again.trial_id == config.trial_id
+    assert TrialConfig.from_dict(config.as_dict()) == config
+
+
+def test_a_config_cannot_be_changed_in_place() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        BASE.alpha = 0.1  # type: ignore[misc]
+
+
+def test_every_field_has_help_and_a_range_in_words() -> None:
+    for field in FIELDS:
+        assert len(field.metadata["help"]) > 5
+        assert describe_range(field.metadata) != "any"
+    ranges = {field.name: describe_range(field.metadata) for field in FIELDS}
+    assert ranges["alpha"] == "in [0, 1]"
+    assert ranges["beta"] == "above 0"
+    assert ranges["steps"] == "at least 1"
+    assert ranges["distillation"] == "l2|kl"
+
+
+def test_a_schedule_prints_short() -> None:
+    assert str(TemperatureSchedule()) == "exponential 1→0.1"
+    assert str(TemperatureSchedule("constant", 0.5, 0.5)) == "constant 0.5"
+
+
+@pytest.mark.parametrize(
+    "statement", ["import kdgan_core.config", "from kdgan_core import TrialConfig"]
+)
+def test_the_config_does_not_import_torch(statement: str) -> None:
+    heavy = "[m for m in ('torch', 'sklearn', 'ray', 'mlflow') if m in sys.modules]"
+    code = f"import sys; {statement}; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_are_there() -> None:
+    import kdgan_core
+
+    assert all(getattr(kdgan_core, name).__name__ == name for name in kdgan_core.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = kdgan_core.nothing
