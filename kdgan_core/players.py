@@ -55,7 +55,7 @@ class ConvSizes(NamedTuple):
 CONV_SIZES = {
     "paper": ConvSizes(20, 20, kernel=5, padding=0, dense=500),
     "authors": ConvSizes(32, 64, kernel=5, padding=2, dense=1024),
-    "small": ConvSizes(16, 32, kernel=3, padding=1, dense=64),
+    "small": ConvSizes(16, 32, kernel=3, padding=1, dense=256),
 }
 HIDDEN = {"paper": 800, "authors": 800, "small": 64}
 
