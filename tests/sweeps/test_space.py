@@ -47,7 +47,7 @@ def test_every_corner_of_a_shipped_search_is_a_valid_trial(name: str, quick: boo
 
 def test_quick_is_smaller_and_wins_over_the_sizes() -> None:
     space, quick = load_space("mnist"), load_space("mnist", quick=True)
-    assert quick.train_sizes == (100, 1000)
+    assert set(quick.train_sizes) < set(space.train_sizes)
     assert len(quick.seeds) < len(space.seeds)
     assert len(quick.search_seeds) < len(space.search_seeds)
     assert quick.trials < space.trials
