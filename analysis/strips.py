@@ -23,6 +23,7 @@ ARROW: Final = 3.8  # points
 # Marks further below the lower quartile than this many interquartile ranges become arrows.
 FENCE: Final = 3.0
 SMALLEST_FENCE: Final = 0.01  # accuracy
+EDGE: Final = 0.02  # room for a mark that stands at 0 or at 1
 SEEDS_LISTED: Final = 2
 
 
@@ -69,7 +70,7 @@ def make_strips(info: SensitivityInfo, size: int) -> tuple[Strip, ...]:
 
 
 def accuracy_limits(points: list[Point], published: list[float]) -> tuple[float, float]:
-    """Return limits that hold all marks but those far below the others."""
+    """Return limits that hold all marks but those far below the others, within what can be."""
     marks = [p.mean for p in points] + [s.value for p in points for s in p.seeds] + published
     values = np.array([value for value in marks if not math.isnan(value)])
     if not values.size:
@@ -77,11 +78,13 @@ def accuracy_limits(points: list[Point], published: list[float]) -> tuple[float,
     lower, upper = np.quantile(values, [0.25, 0.75])
     reach = max(FENCE * (upper - lower), SMALLEST_FENCE)
     ends = np.array([end for p in points for end in (p.low, p.high) if not math.isnan(end)])
-    shown = np.concatenate([values, np.clip(ends, lower - reach, min(upper + reach, 1.0))])
+    shown = np.concatenate(
+        [values, np.clip(ends, max(lower - reach, 0.0), min(upper + reach, 1.0))]
+    )
     shown = shown[shown >= lower - reach]
     low, high = float(shown.min()), float(shown.max())
     span = max(high - low, SMALLEST_FENCE)
-    return low - 0.12 * span, high + 0.08 * span
+    return max(low - 0.12 * span, -EDGE), min(high + 0.08 * span, 1.0 + EDGE)
 
 
 def clipped(strip: Strip) -> list[Clipped]:

@@ -128,6 +128,15 @@ def test_a_collapsed_cell_does_not_flatten_the_strip_and_is_not_hidden() -> None
     assert mark.is_mean and mark.is_collapsed and not mark.is_published
 
 
+def test_an_axis_shows_no_accuracy_that_cannot_be() -> None:
+    """Means of 0.1 and 0.9 seeds have t intervals that reach below 0 and above 1."""
+    cells = [trial._replace(seeds=seeds(0.1, 0.5, 0.95)) for trial in steady()]
+    (strip,) = make_strips(sensitivity_info(make_runs(cells)), 500)
+    assert any(point.low < 0.0 and point.high > 1.0 for point in strip.points)
+    assert -0.05 < strip.low <= 0.1
+    assert 0.95 <= strip.high < 1.05
+
+
 def test_a_single_seed_below_the_axis_is_written_without_the_mean() -> None:
     cells = steady()
     good = dict.fromkeys(range(1, 20), ("finished", 0.91))
