@@ -103,8 +103,10 @@ def expected_trials(stages: Stages, mode: str) -> int:
 
 
 def describe(row: Row) -> str:
-    """A configuration in one line: 'α=0.5 β=1 γ=0.01 τ exponential 1→0.1'."""
+    """A configuration in one line: 'α=0.5 β=1 γ=0.01 τ exponential 1→0.1', or another method."""
     config = row.config
+    if config.method != "kdgan":
+        return config.method
     return f"α={config.alpha:g} β={config.beta:g} γ={config.gamma:g} τ {config.temperature}"
 
 
