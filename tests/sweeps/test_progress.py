@@ -228,3 +228,9 @@ def test_a_terminal_is_drawn_in_place(clock: SimpleNamespace) -> None:
     assert drawn.count("a trial failed: KeyError: [/red]") == 1
     assert "last failure" in drawn
     assert drawn.rindex("\x1b[?25h") > drawn.rindex("\x1b[?25l")  # the cursor is given back
+
+
+def test_a_method_other_than_kdgan_is_called_by_its_name(space: Space) -> None:
+    config = space.base_config(50)
+    assert describe(Row(config, "baseline")).startswith("α=0.5 β=1")
+    assert describe(Row(config.replace(method="supervised"), "baseline")) == "supervised"
