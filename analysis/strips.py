@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
+from numpy.typing import NDArray
 
 from analysis import columns as c
 from analysis.sensitivity import Panel, Point, PublishedCurve, SensitivityInfo
@@ -70,21 +71,36 @@ def make_strips(info: SensitivityInfo, size: int) -> tuple[Strip, ...]:
 
 
 def accuracy_limits(points: list[Point], published: list[float]) -> tuple[float, float]:
-    """Return limits that hold all marks but those far below the others, within what can be."""
-    marks = [p.mean for p in points] + [s.value for p in points for s in p.seeds] + published
-    values = np.array([value for value in marks if not math.isnan(value)])
-    if not values.size:
+    """Return limits that hold all marks but those far below the others, within what can be.
+
+    Ours and the published ones are judged apart: a published curve that lies as a whole far from
+    ours is in view, and so is the distance.
+    """
+    ours = [p.mean for p in points] + [seed.value for p in points for seed in p.seeds]
+    groups = [np.array([v for v in group if not math.isnan(v)]) for group in (ours, published)]
+    shown = [_in_view(group) for group in groups if group.size]
+    if not shown:
         return 0.0, 1.0
-    lower, upper = np.quantile(values, [0.25, 0.75])
-    reach = max(FENCE * (upper - lower), SMALLEST_FENCE)
-    ends = np.array([end for p in points for end in (p.low, p.high) if not math.isnan(end)])
-    shown = np.concatenate(
-        [values, np.clip(ends, max(lower - reach, 0.0), min(upper + reach, 1.0))]
-    )
-    shown = shown[shown >= lower - reach]
-    low, high = float(shown.min()), float(shown.max())
+    if groups[0].size:
+        floor, ceiling = _fences(groups[0])
+        ends = [end for p in points for end in (p.low, p.high) if not math.isnan(end)]
+        shown.append(np.clip(ends, max(floor, 0.0), min(ceiling, 1.0)))
+    marks = np.concatenate(shown)
+    low, high = float(marks.min()), float(marks.max())
     span = max(high - low, SMALLEST_FENCE)
     return max(low - 0.12 * span, -EDGE), min(high + 0.08 * span, 1.0 + EDGE)
+
+
+def _fences(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return how far down and up from the quartiles of `values` a mark is not far off."""
+    lower, upper = np.quantile(values, [0.25, 0.75])
+    reach = max(FENCE * float(upper - lower), SMALLEST_FENCE)
+    return float(lower) - reach, float(upper) + reach
+
+
+def _in_view(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return those that are not far below the others."""
+    return values[values >= _fences(values)[0]]
 
 
 def clipped(strip: Strip) -> list[Clipped]:
