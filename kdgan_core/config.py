@@ -196,6 +196,13 @@ class TrialConfig:
         """First 12 hex digits of the sha256 of the canonical JSON."""
         return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
 
+    @property
+    def cell_id(self) -> str:
+        """Like `trial_id`, but without the seeds: the same for all trials of one cell."""
+        values = {name: value for name, value in self.as_dict().items() if name != "seeds"}
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
     @classmethod
     def from_dict(cls, values: typing.Mapping[str, object]) -> TrialConfig:
         """The config with these fields set, the others at their defaults."""

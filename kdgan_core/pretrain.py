@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.batches import Minibatches, accuracy, make_generator
-from kdgan_core.files import atomic_write
+from kdgan_core.files import save_tensors
 from kdgan_core.losses import supervised_loss
 from kdgan_core.players import build_player, parameter_groups
 
@@ -87,8 +87,7 @@ def pretrained_player(
         with filelock.FileLock(path.with_suffix(".lock")):
             if not path.exists():
                 train_supervised(role, player, config, seed, data)
-                with atomic_write(path) as file:
-                    torch.save(player.state_dict(), file)
+                save_tensors(path, player.state_dict())
     player.load_state_dict(torch.load(path, map_location=device, weights_only=True))
     return player
 

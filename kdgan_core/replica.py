@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -123,6 +125,43 @@ class Replica:
         classifier = copy.deepcopy(self.players["classifier"])
         classifier.load_state_dict(self._best_classifier)
         return accuracy(classifier, images, labels, self.data.white)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, for `load_state_dict`.
+
+        To be taken right after `read_notes`: running means are not part of it. As in torch, the
+        tensors are those in training, not copies.
+        """
+        return {
+            "round": self.round,
+            "players": {role: player.state_dict() for role, player in self.players.items()},
+            "optimizers": {role: adam.state_dict() for role, adam in self.optimizers.items()},
+            "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
+            "generators": {name: g.get_state() for name, g in self._generators().items()},
+            "best_valid_accuracy": self.best_valid_accuracy,
+            "best_step": self.best_step,
+            "best_classifier": self._best_classifier,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from where `state` was taken: the updates from there are the same."""
+        for role in self.players:
+            self.players[role].load_state_dict(state["players"][role])
+            self.optimizers[role].load_state_dict(state["optimizers"][role])
+            self.streams[role].load_state_dict(state["streams"][role])
+        for name, generator in self._generators().items():
+            generator.set_state(state["generators"][name].cpu())
+        self.round = int(state["round"])
+        self.best_valid_accuracy = float(state["best_valid_accuracy"])
+        self.best_step = int(state["best_step"])
+        self._best_classifier = dict(state["best_classifier"])
+        self._sums, self._counts = {}, {}
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        """Every random stream of the seed, by name."""
+        streams = {f"batches {role}": s.generator for role, s in self.streams.items()}
+        dropout = {f"dropout {role}": generator for role, generator in self.dropout.items()}
+        return {"labels": self.noise, **streams, **dropout}
 
 
 def _seed_data(dataset: Dataset, config: TrialConfig, seed: int, device: torch.device) -> SeedData:

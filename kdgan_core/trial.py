@@ -13,10 +13,12 @@ import torch
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import load_dataset
+from kdgan_core.files import load_labelled, save_labelled
 from kdgan_core.replica import Replica
 
 # From best to worst; a trial's outcome is the worst of its seeds'.
 OUTCOMES = ("finished", "stopped", "collapsed", "diverged")
+CHECKPOINT_FORMAT = 1  # raise when training, or what `Trial.save` writes, changes
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Trial:
     def _advance(self) -> Evaluation:
         started = time.perf_counter()
         if not self.replicas:
-            self._prepare()
+            self.replicas = self._make_replicas()
             self._prepare_seconds = time.perf_counter() - started
         target = self._checks[self._next_check]
         metrics: dict[int, dict[str, float]] = {}
@@ -190,9 +192,69 @@ class Trial:
             self._prepare_seconds,
         )  # fmt: skip
 
-    def _prepare(self) -> None:
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint, to be taken between two calls of `advance`; never half of one.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full.
+            RuntimeError: nothing has been trained yet.
+        """
+        if self.evaluation is None:
+            raise RuntimeError(f"trial {self.config.trial_id} has nothing to save yet")
+        state = {
+            "evaluation": dict(vars(self.evaluation)),
+            "next_check": self._next_check,
+            "stopped": self.stopped,
+            "seconds": self._seconds,
+            "prepare_seconds": self._prepare_seconds,
+            "pretrained": self._pretrained,
+            "last": self._last,
+            "diverged": sorted(self._diverged),
+            "replicas": {replica.seed: replica.state_dict() for replica in self.replicas},
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_labelled(path, self._label(), state)
+
+    def resume(self, path: Path) -> bool:
+        """Takes up a checkpoint of this very trial; False, and nothing changed, if it is not one.
+
+        A checkpoint of another trial, torch version, kind of device or code version's format is
+        not taken up, nor is a damaged one: the trial then starts from its beginning. From the
+        checkpoint on, the updates are those of the undisturbed trial (on a CPU to the bit, with
+        as many threads).
+
+        Raises:
+            DataError: the data are absent or damaged.
+        """
+        if self.replicas:
+            raise RuntimeError(f"trial {self.config.trial_id} is in training already")
+        started = time.perf_counter()
+        state = load_labelled(path, self._label(), self.device)
+        if state is None:
+            return False
+        with matmul_precision(self.config.matmul_precision):  # the cache may have been cleared
+            replicas = self._make_replicas()
+        for replica in replicas:
+            replica.load_state_dict(state["replicas"][replica.seed])
+        self.replicas = replicas
+        self.evaluation = Evaluation(**state["evaluation"])
+        self._next_check, self.stopped = state["next_check"], state["stopped"]
+        self._pretrained, self._last = state["pretrained"], state["last"]
+        self._diverged = set(state["diverged"])
+        self._prepare_seconds = state["prepare_seconds"]
+        self._seconds = state["seconds"] + time.perf_counter() - started
+        return True
+
+    def _label(self) -> str:
+        """What a checkpoint must say to be taken up."""
+        return (
+            f"kdgan checkpoint {CHECKPOINT_FORMAT} trial {self.config.trial_id}"
+            f" torch {torch.__version__} {self.device.type}"
+        )
+
+    def _make_replicas(self) -> list[Replica]:
         dataset = load_dataset(self.config.dataset, self.data_dir)
-        self.replicas = [
+        return [
             Replica(self.config, seed, dataset, self.cache_dir, self.device)
             for seed in self.config.seeds
         ]

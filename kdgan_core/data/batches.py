@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +78,14 @@ class Minibatches:
         self.batch = min(config.batch_size, len(labels))
         self.order = torch.empty(0, dtype=torch.int64, device=labels.device)
         self.position = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands, for `load_state_dict`; its generator is kept by the owner."""
+        return {"order": self.order, "position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.order = state["order"].to(self.labels.device)
+        self.position = int(state["position"])
 
     def next(self) -> tuple[Tensor, Tensor]:
         """(B, 1, S, S) float images and (B,) labels."""
