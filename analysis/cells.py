@@ -1,14 +1,15 @@
-"""A trial as a cell of the figure: where it lies, and how each of its seeds ended."""
+"""Trials as cells: one configuration, the trials that share it, and how each seed ended."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 
 from analysis import columns as c
+from analysis.runs import Runs
 
 FACTORS: Final = ("alpha", "beta", "gamma", "tau")
 SYMBOLS: Final = {
@@ -20,56 +21,80 @@ SYMBOLS: Final = {
 UNSCORED: Final = {c.DIVERGED, c.FAILED}
 # A value that went through its logarithm comes back with other last digits.
 SAME_LEVEL: Final = 1e-6
+TRIAL_SEPARATOR: Final = ","
 
 
 class SeedPoint(NamedTuple):
-    """One seed of a cell; `value` is NaN where the seed has no score."""
+    """One seed of a cell, in the trial that counts for it.
+
+    `value` is the test accuracy and `valid` the best validation accuracy, NaN where the seed has
+    no such score: neither if it diverged or failed, no test accuracy if it was stopped early.
+    """
 
     seed: int
     outcome: str
     value: float
+    valid: float
+    trial_id: str
 
 
 class Cell(NamedTuple):
-    """A trial: one configuration under each of its seeds."""
+    """One configuration under each of its seeds, which one trial or several have trained.
 
-    trial_id: str
+    `trial_ids` are in the order the trials started, `started` is when the last of them did,
+    `outcome` is the worst of theirs, and `error` is that of the last that failed.
+    """
+
+    trial_ids: tuple[str, ...]
     train_size: int
+    method: str
     started: pd.Timestamp
     numbers: dict[str, float]
     tau: str
     outcome: str
+    trial_outcomes: tuple[str, ...]
     error: str
     seeds: tuple[SeedPoint, ...]
+
+    @property
+    def trial_id(self) -> str:
+        """The ids of all its trials, joined with a comma."""
+        return TRIAL_SEPARATOR.join(self.trial_ids)
+
+    @property
+    def failed_trials(self) -> int:
+        """How many of its trials failed."""
+        return self.trial_outcomes.count(c.FAILED)
 
     def label(self, factor: str) -> str:
         """Return the cell's level of `factor` as text: a number, or a schedule's name for tau."""
         return self.tau if factor == "tau" else f"{self.numbers[factor]:g}"
 
 
-def trial_cells(trials: pd.DataFrame) -> Iterator[Cell]:
-    """Yield one cell per trial of a frame with a record per trial and seed."""
-    for trial_id, records in trials.groupby(c.TRIAL_ID, sort=False):
-        first = records.iloc[0]
-        seeds = (
-            SeedPoint(int(seed), str(outcome), math.nan if outcome in UNSCORED else float(value))
-            for seed, outcome, value in zip(
-                records[c.SEED],
-                records[c.SEED_OUTCOME],
-                records[c.SEED_PREFIX + c.TEST_ACCURACY],
-                strict=True,
-            )
-        )
-        yield Cell(
-            trial_id=str(trial_id),
-            train_size=int(first[c.TRAIN_SIZE]),
-            started=first[c.STARTED],
-            numbers={name: float(first[name]) for name in (c.ALPHA, c.BETA, c.GAMMA)},
-            tau=str(first[c.TAU]),
-            outcome=str(first[c.OUTCOME]),
-            error="" if pd.isna(first[c.ERROR]) else str(first[c.ERROR]),
-            seeds=tuple(seeds),
-        )
+def cells_of(runs: Runs) -> list[Cell]:
+    """Return the cells of a sweep, in the order of their first records.
+
+    Trials of one configuration are one cell: seeds may be added to a sweep later, and the new ones
+    are then trained as a trial of their own. A trial that serves only the search stays by itself:
+    the search chose by the score of its seeds, so they may not join those that measure.
+    """
+    measuring = set(runs.rows[runs.rows[c.ROLE] != c.ROLE_SEARCH][c.TRIAL_ID])
+    members: dict[Hashable, list[Mapping[str, Any]]] = {}
+    for record in runs.trials.to_dict("records"):
+        measures = record[c.TRIAL_ID] in measuring
+        key = (measures, record[c.CELL_ID if measures else c.TRIAL_ID])
+        members.setdefault(key, []).append(record)
+    return [_cell(records) for records in members.values()]
+
+
+def by_trial_id(cells: Iterable[Cell]) -> dict[str, Cell]:
+    """Return the cell of each trial."""
+    return {trial_id: cell for cell in cells for trial_id in cell.trial_ids}
+
+
+def distinct(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells in their order, each once."""
+    return list({cell.trial_ids: cell for cell in cells}.values())
 
 
 def differ_only_in(factor: str, cell: Cell, other: Cell) -> bool:
@@ -80,3 +105,41 @@ def differ_only_in(factor: str, cell: Cell, other: Cell) -> bool:
         if name != factor
     )
     return same and (factor == "tau" or cell.tau == other.tau)
+
+
+def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:
+    """Return the cell of the records of its trials, of which there is one per trial and seed."""
+    ordered = sorted(records, key=lambda record: (record[c.STARTED], record[c.TRIAL_ID]))
+    trials = {str(record[c.TRIAL_ID]): record for record in ordered}
+    outcomes = tuple(str(trial[c.OUTCOME]) for trial in trials.values())
+    errors = [str(t[c.ERROR]) for t in trials.values() if not pd.isna(t[c.ERROR])]
+    last = ordered[-1]
+    return Cell(
+        trial_ids=tuple(trials),
+        train_size=int(last[c.TRAIN_SIZE]),
+        method=str(last[c.METHOD]),
+        started=last[c.STARTED],
+        numbers={name: float(last[name]) for name in (c.ALPHA, c.BETA, c.GAMMA)},
+        tau="" if pd.isna(last[c.TAU]) else str(last[c.TAU]),
+        outcome=max(outcomes, key=c.OUTCOMES.index),
+        trial_outcomes=outcomes,
+        error=errors[-1] if errors else "",
+        seeds=tuple(_seeds(ordered)),
+    )
+
+
+def _seeds(ordered: Sequence[Mapping[str, Any]]) -> Iterator[SeedPoint]:
+    """Yield each seed once, ascending, from records in the order that their trials started.
+
+    Of two trials of a seed the later one counts; but one that failed says nothing of the seed, so
+    it takes no seed from one that did not.
+    """
+    failed_first = sorted(ordered, key=lambda record: record[c.SEED_OUTCOME] != c.FAILED)
+    counting = {int(record[c.SEED]): record for record in failed_first}
+    for seed, record in sorted(counting.items()):
+        outcome = str(record[c.SEED_OUTCOME])
+        value, valid = (
+            math.nan if outcome in UNSCORED else float(record[c.SEED_PREFIX + name])
+            for name in (c.TEST_ACCURACY, c.BEST_VALID_ACCURACY)
+        )
+        yield SeedPoint(seed, outcome, value, valid, str(record[c.TRIAL_ID]))

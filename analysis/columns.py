@@ -26,6 +26,10 @@ VERSIONS: Final = "versions"
 HARDWARE: Final = "hardware"
 DATA_CHECKSUM: Final = "data_checksum"
 HOST: Final = "host"
+RESOURCES: Final = "resources"
+CODE: Final = "code"
+SAMPLER: Final = "sampler"
+EARLY_STOPPING: Final = "early_stopping"
 
 PARENT_TAGS: Final[dict[str, str]] = {
     KIND: "Kind of run: 'sweep' for the parent.",
@@ -33,7 +37,7 @@ PARENT_TAGS: Final[dict[str, str]] = {
     COMMIT: "Git commit of the code that ran, or 'unknown'.",
     DIRTY: "'true' if the working tree had changes that the commit does not hold.",
     COMMAND: "Command line that started the sweep.",
-    MODE: "What was planned: study, search, sensitivity or baseline.",
+    MODE: "What was planned: study, search, sensitivity, baseline, grid or sobol.",
     QUICK: "'true' for a shortened sweep that checks the machinery, not the method.",
     PLAN_HASH: "Hash of what makes it this sweep: space, mode, seeds, levels.",
     PLANNED_TRIALS: "Number of distinct trials planned so far, an integer as text.",
@@ -41,15 +45,25 @@ PARENT_TAGS: Final[dict[str, str]] = {
     HARDWARE: "JSON object that describes the machine.",
     DATA_CHECKSUM: "Checksum of the data set.",
     HOST: "Name of the machine that drove the sweep.",
+    RESOURCES: "JSON object: cpus_per_trial, gpus_per_trial, and the totals of the Ray cluster.",
+    CODE: "First 12 hexadecimal digits of the hash of the training core's source files.",
+    SAMPLER: "What names the points of the search.",
+    EARLY_STOPPING: "What ends search trials early.",
 }
 
 # Tags of a trial's run.
 PARENT_RUN_ID: Final = "mlflow.parentRunId"
 TRIAL_ID: Final = "trial_id"
+CELL_ID: Final = "cell_id"
+ATTEMPT: Final = "attempt"
 OUTCOME: Final = "outcome"
 SEED_OUTCOMES: Final = "seed_outcomes"
 ROWS: Final = "rows"
 ERROR: Final = "error"
+DEVICE: Final = "device"
+THREADS: Final = "threads"
+NODE: Final = "node"
+PROCESSOR: Final = "processor"
 # Keys of one reason in `rows`, and tags of the reason that tells most.
 ROLE: Final = "role"
 FACTOR: Final = "factor"
@@ -59,14 +73,20 @@ TRIAL_TAGS: Final[dict[str, str]] = {
     PARENT_RUN_ID: "MLflow's id of the parent run.",
     KIND: "Kind of run: 'trial' for a nested run.",
     SWEEP_ID: "Identity of the sweep the trial belongs to.",
-    TRIAL_ID: "First 12 hexadecimal digits of the hash of the trial's configuration.",
+    TRIAL_ID: "First 12 hexadecimal digits of the hash of the trial's configuration and seeds.",
+    CELL_ID: "First 12 hexadecimal digits of the hash of the configuration without its seeds.",
+    ATTEMPT: "When the attempt that this run holds started, seconds since the epoch as text.",
     OUTCOME: "How the trial ended: finished, stopped, diverged, collapsed or failed.",
     SEED_OUTCOMES: "JSON object from seed to how that seed ended.",
     ROWS: "JSON list of the plan's reasons for this trial: role, factor and level of each.",
-    ROLE: "Most telling of the trial's roles: search, baseline or sensitivity.",
-    FACTOR: "Factor varied in that role; empty unless the role is sensitivity.",
-    LEVEL: "Level of that factor as text; empty unless the role is sensitivity.",
+    ROLE: "Most telling of the trial's roles; superseded if it belongs to the plan no longer.",
+    FACTOR: "Factor varied in that role, or two in a grid (beta×gamma); else empty.",
+    LEVEL: "Level of that factor as text, or two in a grid (0.1×0.01); else empty.",
     ERROR: "Last line of the traceback; present only if the trial failed.",
+    DEVICE: "Kind of device that trained: cpu or cuda.",
+    THREADS: "Number of torch's threads, an integer as text.",
+    NODE: "Name of the machine that trained.",
+    PROCESSOR: "Its CPU or GPU in words.",
 }
 
 FINISHED: Final = "finished"
@@ -74,9 +94,24 @@ STOPPED: Final = "stopped"
 DIVERGED: Final = "diverged"
 COLLAPSED: Final = "collapsed"
 FAILED: Final = "failed"
+# From best to worst.
+OUTCOMES: Final = (FINISHED, STOPPED, COLLAPSED, DIVERGED, FAILED)
 
+ROLE_SEARCH: Final = "search"
 ROLE_BASELINE: Final = "baseline"
 ROLE_SENSITIVITY: Final = "sensitivity"
+ROLE_GRID: Final = "grid"
+ROLE_SOBOL: Final = "sobol"
+ROLE_SUPERSEDED: Final = "superseded"
+
+ROLES: Final[dict[str, str]] = {
+    ROLE_SEARCH: "A point that the search named; it may be stopped early, and has its own seeds.",
+    ROLE_BASELINE: "The cell that curves and grids stand around.",
+    ROLE_SENSITIVITY: "A level of one factor, the others at the baseline.",
+    ROLE_GRID: "A pair of levels of two factors, the others at the baseline.",
+    ROLE_SOBOL: "A point of a scrambled Sobol design over the search space.",
+    ROLE_SUPERSEDED: "The plan has changed and holds the trial no longer: nothing counts it.",
+}
 
 # Parameters: the fields of the trial's configuration that the analysis uses.
 DATASET: Final = "dataset"
@@ -125,7 +160,7 @@ SECONDS: Final = "seconds"
 def _summary(name: str, what: str) -> dict[str, str]:
     """Return the five summary metrics of `name`, a sentence each."""
     return {
-        name: f"Mean over seeds of {what}; diverged seeds have no score and are left out.",
+        name: f"Mean over seeds of {what}; seeds without that score are left out.",
         f"{name}_std": f"Sample standard deviation (ddof=1) over seeds of {what}.",
         f"{name}_n": "Number of seeds with a score.",
         f"{name}_low": "Lower end of the 95 % Student-t interval of the mean.",
@@ -142,7 +177,7 @@ METRICS: Final[dict[str, str]] = {
 SEED_SUFFIX: Final = "/seed_{seed}"
 
 SEED_METRICS: Final[dict[str, str]] = {
-    TEST_ACCURACY: "Test accuracy of the seed's best validation checkpoint.",
+    TEST_ACCURACY: "Test accuracy of the seed's best validation checkpoint; none if stopped.",
     BEST_VALID_ACCURACY: "Best validation accuracy over the seed's evaluations.",
     LAST_VALID_ACCURACY: "Validation accuracy at the seed's last evaluation.",
     PRETRAINED_VALID_ACCURACY: "Validation accuracy of the pretrained classifier.",
@@ -195,8 +230,9 @@ def _param_type(name: str) -> str:
 COLUMNS: Final[dict[str, Column]] = {
     SWEEP_ID: Column("string", TRIAL_TAGS[SWEEP_ID]),
     TRIAL_ID: Column("string", TRIAL_TAGS[TRIAL_ID]),
+    CELL_ID: Column("string", f"{TRIAL_TAGS[CELL_ID]} An older run has its trial_id here."),
     RUN_ID: Column("string", "MLflow's id of the trial's run."),
-    STARTED: Column("timestamp[ms, tz=UTC]", "When the trial's run started."),
+    STARTED: Column("timestamp[ms, tz=UTC]", "When the attempt that the run holds started."),
     OUTCOME: Column("string", TRIAL_TAGS[OUTCOME]),
     ERROR: Column("string", TRIAL_TAGS[ERROR]),
     **{

@@ -12,7 +12,9 @@ def points_frame(info: SensitivityInfo) -> pd.DataFrame:
     """Return the marks of the figure, one record each, in long form.
 
     `mark` is `mean` (with its interval and n), `seed` or `published`. Marks without a value are
-    kept with an empty one: their `outcome` says why.
+    kept with an empty one: their `outcome` says why. `trial_id` is the trial that a seed's score
+    is from; a mean's holds all trials of the cell, joined with commas: more than one if seeds were
+    added to the sweep later.
     """
     records: list[dict[str, object]] = []
     for panel in info.panels:
@@ -43,4 +45,4 @@ def points_frame(info: SensitivityInfo) -> pd.DataFrame:
 
 
 def _seed_facts(seed: SeedPoint) -> dict[str, object]:
-    return {"seed": seed.seed, "outcome": seed.outcome}
+    return {"seed": seed.seed, "outcome": seed.outcome, "trial_id": seed.trial_id}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
@@ -71,7 +71,8 @@ class Runs(NamedTuple):
     """One sweep: the parent's facts, a record per trial and seed, a record per trial and plan row.
 
     `trials` has the columns of `columns.COLUMNS` but `rows`; `rows` has trial_id, role, factor,
-    level. Only trials that ended, in whatever way, are in either frame.
+    level. Only trials that ended, in whatever way, and that the plan still holds are in either
+    frame: superseded ones are left out here, so that nothing counts them.
     """
 
     sweep: Sweep
@@ -96,14 +97,35 @@ def read_runs(experiment: str, tracking_uri: str, sweep_id: str | None = None) -
     except MlflowException as error:
         reason = str(error).strip().splitlines()[0]
         raise RunsError(f"cannot read runs from {tracking_uri!r}: {reason}") from error
-    if not trials:
+    # A trial that was retried has several runs: the last to start is the one that counts.
+    latest = {_trial_id(run): run for run in sorted(trials, key=_started)}
+    records = [record for run in latest.values() for record in _records(run)]
+    runs = tidy(sweep, records)
+    if runs.trials.empty:
+        why = "none but superseded trials" if records else "no trial that ended yet"
         raise RunsError(
-            f"sweep {sweep.sweep_id!r} has no trial that ended yet; "
+            f"sweep {sweep.sweep_id!r} has {why}; "
             "wait for its first one, or name another with --sweep"
         )
-    # A trial that was retried has several runs: the last to start is the one that counts.
-    latest = {run.data.tags.get(c.TRIAL_ID, run.info.run_id): run for run in trials}
-    return _frames(sweep, [record for run in latest.values() for record in _records(run)])
+    return runs
+
+
+def tidy(sweep: Sweep, records: Sequence[Mapping[str, object]]) -> Runs:
+    """Return the tidy frames of records that have the columns of `columns.COLUMNS`.
+
+    Records of superseded trials are left out. Arrow gives every column its declared type; a
+    column that a record lacks is empty there.
+    """
+    reasons = {str(record[c.TRIAL_ID]): _reasons(record[c.ROWS]) for record in records}
+    kept = {
+        trial_id: rows
+        for trial_id, rows in reasons.items()
+        if all(row[c.ROLE] != c.ROLE_SUPERSEDED for row in rows)
+    }
+    rows = [{c.TRIAL_ID: key, **row} for key, reason in kept.items() for row in reason]
+    mine = [dict(record) for record in records if str(record[c.TRIAL_ID]) in kept]
+    trials = pa.Table.from_pylist(mine, schema=SCHEMA).drop_columns([c.ROWS]).to_pandas()
+    return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))
 
 
 def write_runs(runs: Runs, path: Path) -> None:
@@ -229,6 +251,25 @@ def _sweep(experiment: str, parent: Run) -> Sweep:
     )
 
 
+def _trial_id(run: Run) -> str:
+    return str(run.data.tags.get(c.TRIAL_ID, run.info.run_id))
+
+
+def _started(run: Run) -> int:
+    """Return when the attempt that a run holds started, in milliseconds since the epoch.
+
+    A trial that is retried may keep its run, whose own start is then that of the first attempt.
+    """
+    text = run.data.tags.get(c.ATTEMPT)
+    if text is None:
+        return int(run.info.start_time)
+    try:
+        return round(1000 * float(text))
+    except (ValueError, OverflowError) as error:
+        where = f"trial {_trial_id(run)!r}"
+        raise RunsError(f"{where} has {c.ATTEMPT}={text!r}, which is not a time") from error
+
+
 def _records(run: Run) -> Iterator[dict[str, Any]]:
     """Yield one record per seed of a trial, including seeds that have no score."""
     tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
@@ -239,9 +280,10 @@ def _records(run: Run) -> Iterator[dict[str, Any]]:
         raise RunsError(f"{where} has no {c.TRAIN_SIZE} or no {c.SEEDS}; record the sweep again")
     trial: dict[str, Any] = {
         c.SWEEP_ID: tags[c.SWEEP_ID],
-        c.TRIAL_ID: tags.get(c.TRIAL_ID, run.info.run_id),
+        c.TRIAL_ID: _trial_id(run),
+        c.CELL_ID: tags.get(c.CELL_ID, _trial_id(run)),
         c.RUN_ID: run.info.run_id,
-        c.STARTED: run.info.start_time,
+        c.STARTED: _started(run),
         c.OUTCOME: tags[c.OUTCOME],
         c.ERROR: tags.get(c.ERROR),
         c.ROWS: _json(tags.get(c.ROWS, "[]"), list, where, c.ROWS),
@@ -285,20 +327,10 @@ def _json(text: str, shape: type, where: str, name: str) -> Any:
     return value
 
 
+def _reasons(rows: Any) -> list[dict[str, str]]:
+    """Return a trial's plan rows with every key as text."""
+    return [{key: str(row.get(key, "")) for key in (c.ROLE, c.FACTOR, c.LEVEL)} for row in rows]
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _frames(sweep: Sweep, records: list[dict[str, Any]]) -> Runs:
-    """Return tidy frames; Arrow gives every column its declared type."""
-    trials = pa.Table.from_pylist(records, schema=SCHEMA).drop_columns([c.ROWS]).to_pandas()
-    once = {str(record[c.TRIAL_ID]): record for record in records}
-    rows = [
-        {
-            c.TRIAL_ID: trial_id,
-            **{key: str(row.get(key, "")) for key in (c.ROLE, c.FACTOR, c.LEVEL)},
-        }
-        for trial_id, record in once.items()
-        for row in record[c.ROWS]
-    ]
-    return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))

@@ -7,7 +7,17 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from analysis import columns as c
-from analysis.cells import FACTORS, SYMBOLS, Cell, SeedPoint, differ_only_in, trial_cells
+from analysis.cells import (
+    FACTORS,
+    SYMBOLS,
+    UNSCORED,
+    Cell,
+    SeedPoint,
+    by_trial_id,
+    cells_of,
+    differ_only_in,
+    distinct,
+)
 from analysis.paper import DATASET, LABEL, PublishedMode, figure4_curve
 from analysis.paper import FACTORS as PUBLISHED_FACTORS
 from analysis.runs import Runs, Sweep
@@ -23,7 +33,8 @@ ERROR_CHARACTERS: Final = 70
 class Point(NamedTuple):
     """One cell of a curve: where it lies, its mean with interval, and its seeds.
 
-    A cell that failed or that nobody has run yet keeps its place with a NaN mean.
+    A cell that failed or that nobody has run yet keeps its place with a NaN mean. `trial_id` holds
+    the ids of all trials of the cell, joined with commas; each seed says which of them is its own.
     """
 
     level: float
@@ -85,7 +96,7 @@ def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> Sens
         runs: The sweep's runs; its partial state is drawn as it is and said in the footer.
         published: Which axis and values to take the paper's curves from, if any.
     """
-    cells = {cell.trial_id: cell for cell in trial_cells(runs.trials)}
+    cells = by_trial_id(cells_of(runs))
     baselines = _baselines(runs, cells)
     if set(runs.trials[c.DATASET]) != {DATASET}:
         published = "none"
@@ -93,21 +104,22 @@ def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> Sens
     notes: list[str] = []
     for factor in FACTORS:
         is_row = (runs.rows[c.ROLE] == c.ROLE_SENSITIVITY) & (runs.rows[c.FACTOR] == factor)
-        chosen = [cells[trial_id] for trial_id in dict.fromkeys(runs.rows[is_row][c.TRIAL_ID])]
+        chosen = distinct(cells[trial_id] for trial_id in runs.rows[is_row][c.TRIAL_ID])
         if not chosen:
             notes.append(f"No sensitivity trial of {SYMBOLS[factor]} yet.")
             continue
         panel = _panel(factor, chosen, baselines, published, notes)
         panels.append(panel)
-        notes.extend(_gaps(panel, cells))
+        notes.extend(_gaps(panel, {cell.trial_id: cell for cell in cells.values()}))
     drawn = {point.trial_id: point for point in _points(panels)}
+    failed = sum(cell.failed_trials for cell in distinct(cells.values()) if cell.trial_id in drawn)
     if published != "none" and any(panel.published for panel in panels):
         notes.insert(0, _published_note(published))
     return SensitivityInfo(
         experiment=runs.sweep.experiment,
         train_sizes=tuple(sorted({curve.train_size for p in panels for curve in p.curves})),
         panels=tuple(panels),
-        footer=_footer(runs.sweep, list(drawn.values()), len(cells)),
+        footer=_footer(runs.sweep, list(drawn.values()), len(cells), failed),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -115,8 +127,8 @@ def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> Sens
 def _baselines(runs: Runs, cells: dict[str, Cell]) -> dict[int, Cell]:
     """Return the latest baseline cell of each training size."""
     found = runs.rows[runs.rows[c.ROLE] == c.ROLE_BASELINE][c.TRIAL_ID]
-    ordered = sorted((cells[trial_id] for trial_id in set(found)), key=lambda cell: cell.started)
-    return {cell.train_size: cell for cell in ordered}
+    baselines = distinct(cells[trial_id] for trial_id in found)
+    return {cell.train_size: cell for cell in sorted(baselines, key=lambda cell: cell.started)}
 
 
 def _panel(
@@ -136,9 +148,10 @@ def _panel(
             members[size] = mine
             continue
         around = [cell for cell in mine if differ_only_in(factor, cell, baseline)]
-        if len(around) < len(mine):
+        stray = sum(len(cell.trial_ids) for cell in mine if cell not in around)
+        if stray:
             notes.append(
-                f"n = {size:,}: {len(mine) - len(around)} {SYMBOLS[factor]} trial(s) around "
+                f"n = {size:,}: {stray} {SYMBOLS[factor]} trial(s) around "
                 "another baseline are not drawn."
             )
         members[size] = [baseline, *around]
@@ -235,7 +248,7 @@ def _points(panels: Iterable[Panel]) -> Iterator[Point]:
 
 
 def _gaps(panel: Panel, cells: dict[str, Cell]) -> Iterator[str]:
-    """Yield a sentence for what a curve lacks: trials not run, failed, or without any score."""
+    """Yield a sentence for what a curve lacks: trials not run, cells and seeds without a score."""
     symbol = SYMBOLS[panel.factor]
     for curve in panel.curves:
         size = f"n = {curve.train_size:,}"
@@ -243,16 +256,39 @@ def _gaps(panel: Panel, cells: dict[str, Cell]) -> Iterator[str]:
         if missing:
             yield f"{size}: no trial yet at {symbol} = {', '.join(missing)}."
         for point in curve.points:
-            if point.n or point.outcome == MISSING:
+            if point.outcome == MISSING:
                 continue
             where = f"{size}, " + (
                 "baseline" if point.is_baseline else f"{symbol} = {point.label}"
             )
-            error = cells[point.trial_id].error[:ERROR_CHARACTERS]
-            if point.outcome == c.FAILED:
-                yield f"{where}: failed" + (f" ({error})." if error else ".")
-            else:
-                yield f"{where}: no seed has a score ({point.outcome})."
+            for sentence in _lacks(point, cells[point.trial_id].error[:ERROR_CHARACTERS]):
+                yield f"{where}: {sentence}"
+
+
+def _lacks(point: Point, error: str) -> Iterator[str]:
+    """Yield a sentence for what a cell that was run lacks.
+
+    Diverged seeds beside scored ones are left to the figure, which marks and counts them.
+    """
+    failed = [seed for seed in point.seeds if seed.outcome == c.FAILED]
+    others = [seed for seed in point.seeds if seed.outcome != c.FAILED]
+    why = f" ({error})." if error else "."
+    if failed and not others:
+        yield "failed" + why
+        return
+    if not point.n:
+        worst = max((seed.outcome for seed in others), key=c.OUTCOMES.index)
+        yield f"no seed has a test score ({worst})."
+    if failed:
+        yield f"{_named(failed)} failed{why}"
+    stopped = [s for s in others if math.isnan(s.value) and s.outcome not in UNSCORED]
+    if point.n and stopped:
+        yield f"{_named(stopped)} stopped early, without a test score."
+
+
+def _named(seeds: list[SeedPoint]) -> str:
+    """Return 'seed 3' or 'seeds 3, 4'."""
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(str(seed.seed) for seed in seeds)}"
 
 
 def _published_note(published: PublishedMode) -> str:
@@ -267,18 +303,27 @@ def _published_note(published: PublishedMode) -> str:
     return f"Dashed: {LABEL}, {how}; the paper has panels for {alpha}, {beta}, {gamma} only."
 
 
-def _footer(sweep: Sweep, points: list[Point], recorded: int) -> str:
-    """Return the sentence under the figure: statistic, selection rule, origin, what went wrong."""
+def _footer(sweep: Sweep, points: list[Point], recorded: int, failed: int) -> str:
+    """Return the sentence under the figure: statistic, selection rule, origin, what went wrong.
+
+    Args:
+        sweep: The sweep that is drawn.
+        points: Its cells that are drawn, each once.
+        recorded: Number of trials recorded, drawn or not.
+        failed: Number of failed trials of the cells that are drawn.
+    """
     counts = sorted({point.n for point in points if point.n})
     if counts[-1:] == [1]:
         statistic = "One scored seed a cell, hence no interval."
     else:
-        seeds = "-".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:])) or "no"
+        many = "-".join(str(count) for count in dict.fromkeys(counts[:1] + counts[-1:])) or "no"
         statistic = (
-            f"Mean and {100 * LEVEL:g} % Student-t interval over {seeds} scored seeds a cell."
+            f"Mean and {100 * LEVEL:g} % Student-t interval over {many} scored seeds a cell."
         )
-    outcomes = [seed.outcome for point in points for seed in point.seeds]
-    failed = sum(point.outcome == c.FAILED for point in points)
+    seeds = [seed for point in points for seed in point.seeds]
+    diverged = sum(seed.outcome == c.DIVERGED for seed in seeds)
+    # A collapsed seed of a trial that was stopped early has no test score.
+    collapsed = sum(seed.outcome == c.COLLAPSED and not math.isnan(seed.value) for seed in seeds)
     origin = f"Sweep {sweep.sweep_id}, commit {sweep.commit[:12]}"
     if sweep.dirty:
         origin += " (dirty)"
@@ -290,7 +335,7 @@ def _footer(sweep: Sweep, points: list[Point], recorded: int) -> str:
         origin += f", partial: {recorded} trials so far, the sweep has not ended"
     return (
         f"{statistic} Score: test accuracy at each seed's best validation checkpoint. "
-        f"Seeds collapsed: {outcomes.count(c.COLLAPSED)} (in the mean), "
-        f"diverged: {outcomes.count(c.DIVERGED)} (no score, not in the mean); "
+        f"Seeds collapsed: {collapsed} (in the mean), "
+        f"diverged: {diverged} (no score, not in the mean); "
         f"failed trials: {failed}. {origin}."
     )

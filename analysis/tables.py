@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import pandas as pd
-
 from analysis import columns as c
-from analysis.cells import SYMBOLS
+from analysis.cells import SYMBOLS, TRIAL_SEPARATOR, Cell, SeedPoint, cells_of
 from analysis.paper import DATASET, PublishedCell, best_figure4_cell
 from analysis.runs import Runs
 from analysis.stats import Interval, t_interval
 
-OUTCOMES: Final = (c.FINISHED, c.STOPPED, c.COLLAPSED, c.DIVERGED, c.FAILED)
 RULE: Final = (
-    "For each training size and method: among the trials of this sweep in which every seed "
-    "finished, those with the largest number of seeds; of these, the one with the highest mean "
-    "best validation accuracy. The test score is read at each seed's best validation checkpoint "
-    "and chooses nothing. The chosen trial's validation score is the highest of several and "
-    "therefore optimistic; its test score is not."
+    "For each training size and method: among the configurations in which every seed finished, "
+    "those with the largest number of seeds; of these, the one with the highest mean "
+    "best validation accuracy. Trials of one configuration count together; a search trial counts "
+    "by itself, and one that was stopped early has no test score and does not compete. The test "
+    "score is read at each seed's best validation checkpoint and chooses nothing. The chosen "
+    "configuration's validation score is the highest of several and therefore optimistic; its "
+    "test score is not."
 )
 
 
 class BestRow(NamedTuple):
-    """The best trial of one training size and method; without one only the counts are filled."""
+    """The best cell of one training size and method; without one only the counts are filled.
+
+    `trial_id` holds the ids of all its trials, joined with commas; `candidates` counts the cells
+    compared, `outcomes` the trials that ended in each way.
+    """
 
     train_size: int
     method: str
@@ -43,10 +47,13 @@ class BestRow(NamedTuple):
 
 
 def best_rows(runs: Runs) -> list[BestRow]:
-    """Return the best trial per training size and method, by the rule of `RULE`."""
+    """Return the best cell per training size and method, by the rule of `RULE`."""
+    groups: dict[tuple[int, str], list[Cell]] = {}
+    for cell in cells_of(runs):
+        groups.setdefault((cell.train_size, cell.method), []).append(cell)
+    is_paper = set(runs.trials[c.DATASET]) == {DATASET}
     return [
-        _best_row(int(size), str(method), trials)
-        for (size, method), trials in runs.trials.groupby([c.TRAIN_SIZE, c.METHOD])
+        _best_row(size, method, groups[size, method], is_paper) for size, method in sorted(groups)
     ]
 
 
@@ -57,7 +64,7 @@ def best_markdown(runs: Runs) -> str:
     recorded = runs.trials[c.TRIAL_ID].nunique()
     planned = "" if sweep.planned_trials is None else f" of {sweep.planned_trials} planned"
     header = ["n", "method", *(SYMBOLS[name] for name in ("alpha", "beta", "gamma", "tau"))]
-    header += ["validation, %", "test, %", "seeds", "trials compared", "trial outcomes", "trial"]
+    header += ["validation, %", "test, %", "seeds", "compared", "trial outcomes", "trials"]
     lines = [
         f"# Best configurations: {sweep.experiment}",
         "",
@@ -92,16 +99,11 @@ def write_best(runs: Runs, folder: Path) -> Path:
     return path
 
 
-def _best_row(size: int, method: str, trials: pd.DataFrame) -> BestRow:
-    each = trials.groupby(c.TRIAL_ID, sort=False)
-    finished = each[c.SEED_OUTCOME].agg(lambda outcomes: bool((outcomes == c.FINISHED).all()))
-    scored = each[c.SEED_PREFIX + c.BEST_VALID_ACCURACY].count()
-    valid_means = each[c.SEED_PREFIX + c.BEST_VALID_ACCURACY].mean()
-    able = valid_means[finished & (scored > 0)]
-    most = scored[able.index].max() if len(able) else 0
-    candidates = able[scored[able.index] == most]
-    counts = each[c.OUTCOME].first().value_counts()
-    is_paper = set(trials[c.DATASET]) == {DATASET} and method == "kdgan"
+def _best_row(size: int, method: str, cells: Sequence[Cell], is_paper: bool) -> BestRow:
+    able = [cell for cell in cells if all(_is_scored(seed) for seed in cell.seeds)]
+    most = max((len(cell.seeds) for cell in able), default=0)
+    candidates = [cell for cell in able if len(cell.seeds) == most]
+    counts = Counter(outcome for cell in cells for outcome in cell.trial_outcomes)
     empty = BestRow(
         train_size=size,
         method=method,
@@ -113,22 +115,30 @@ def _best_row(size: int, method: str, trials: pd.DataFrame) -> BestRow:
         valid=t_interval([]),
         test=t_interval([]),
         candidates=len(candidates),
-        outcomes={name: int(counts[name]) for name in OUTCOMES if name in counts},
-        published=best_figure4_cell(size) if is_paper else None,
+        outcomes={name: counts[name] for name in c.OUTCOMES if name in counts},
+        published=best_figure4_cell(size) if is_paper and method == "kdgan" else None,
     )
-    if not len(candidates):
+    if not candidates:
         return empty
-    best = trials[trials[c.TRIAL_ID] == candidates.idxmax()]
-    first = best.iloc[0]
+    best = max(candidates, key=lambda cell: _valid(cell).mean)
     return empty._replace(
-        trial_id=str(first[c.TRIAL_ID]),
-        alpha=float(first[c.ALPHA]),
-        beta=float(first[c.BETA]),
-        gamma=float(first[c.GAMMA]),
-        tau="" if pd.isna(first[c.TAU]) else str(first[c.TAU]),
-        valid=t_interval(best[c.SEED_PREFIX + c.BEST_VALID_ACCURACY].dropna().to_numpy()),
-        test=t_interval(best[c.SEED_PREFIX + c.TEST_ACCURACY].dropna().to_numpy()),
+        trial_id=best.trial_id,
+        alpha=best.numbers[c.ALPHA],
+        beta=best.numbers[c.BETA],
+        gamma=best.numbers[c.GAMMA],
+        tau=best.tau,
+        valid=_valid(best),
+        test=t_interval([seed.value for seed in best.seeds]),
     )
+
+
+def _is_scored(seed: SeedPoint) -> bool:
+    """Return whether a seed finished, with both scores."""
+    return seed.outcome == c.FINISHED and not math.isnan(seed.valid + seed.value)
+
+
+def _valid(cell: Cell) -> Interval:
+    return t_interval([seed.valid for seed in cell.seeds])
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -152,7 +162,7 @@ def _texts(row: BestRow) -> list[str]:
         str(row.test.n),
         str(row.candidates),
         outcomes,
-        f"`{row.trial_id}`",
+        ", ".join(f"`{trial_id}`" for trial_id in row.trial_id.split(TRIAL_SEPARATOR)),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,15 +12,21 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from analysis.runs import Runs, Sweep, tau_label
+from analysis.runs import Runs, Sweep, tau_label, tidy
 from analysis.stats import t_interval
 
 BASELINE = {"role": "baseline", "factor": "", "level": ""}
+SEARCH = {"role": "search", "factor": "", "level": ""}
+SUPERSEDED = {"role": "superseded", "factor": "", "level": ""}
 DEFAULT_TAU = ("exponential", 1.0, 0.1)
 
 
 class Trial(NamedTuple):
-    """A trial as the tests think of it; `seeds` maps a seed to its outcome and score."""
+    """A trial as the tests think of it; `seeds` maps a seed to its outcome and score.
+
+    `attempt` is when it started, seconds since the epoch. A trial recorded by an older version has
+    no tag for its cell.
+    """
 
     seeds: dict[int, tuple[str, float]]
     rows: tuple[dict[str, str], ...] = (BASELINE,)
@@ -34,12 +40,16 @@ class Trial(NamedTuple):
     dataset: str = "mnist"
     method: str = "kdgan"
     valid: dict[int, float] | None = None
+    attempt: float | None = None
+    is_old: bool = False
+
+    @property
+    def cell_id(self) -> str:
+        return _digits((self.train_size, self.alpha, self.beta, self.gamma, self.tau))
 
     @property
     def trial_id(self) -> str:
-        return f"{abs(hash((self.train_size, self.alpha, self.beta, self.gamma, self.tau))):x}"[
-            :12
-        ]
+        return _digits((self.cell_id, *sorted(self.seeds)))
 
     def scores(self) -> list[float]:
         return [value for _, value in self.seeds.values() if not math.isnan(value)]
@@ -48,6 +58,10 @@ class Trial(NamedTuple):
         if self.valid is not None:
             return self.valid
         return {s: v + 0.001 for s, (_, v) in self.seeds.items() if not math.isnan(v)}
+
+
+def _digits(key: Hashable) -> str:
+    return f"{abs(hash(key)):012x}"[:12]
 
 
 def seeds(*values: float, outcome: str = "finished") -> dict[int, tuple[str, float]]:
@@ -79,13 +93,15 @@ def make_sweep(**facts: object) -> Sweep:
 
 def make_runs(trials: Sequence[Trial], **facts: object) -> Runs:
     """Return the frames that `read_runs` would return for these trials."""
-    records, rows = [], []
+    records: list[dict[str, object]] = []
     for order, trial in enumerate(trials):
         interval = t_interval(trial.scores())
         valid = trial.valid_scores()
         common = {
             "sweep_id": "mnist-1a2b3c4d",
             "trial_id": trial.trial_id,
+            "cell_id": trial.trial_id if trial.is_old else trial.cell_id,
+            "rows": list(trial.rows),
             "started": pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(minutes=order),
             "outcome": trial.outcome,
             "error": trial.error,
@@ -105,9 +121,7 @@ def make_runs(trials: Sequence[Trial], **facts: object) -> Runs:
                 "seed_best_valid_accuracy": valid.get(seed, math.nan),
             }
             records.append({**common, "seed": seed, "seed_outcome": outcome, **scores})
-        rows += [{"trial_id": trial.trial_id, **row} for row in trial.rows]
-    columns = ["trial_id", "role", "factor", "level"]
-    return Runs(make_sweep(**facts), pd.DataFrame(records), pd.DataFrame(rows, columns=columns))
+    return tidy(make_sweep(**facts), records)
 
 
 def record_trial(
@@ -123,6 +137,8 @@ def record_trial(
         "seed_outcomes": json.dumps({s: outcome for s, (outcome, _) in trial.seeds.items()}),
         "rows": json.dumps(trial.rows),
         **({"error": trial.error} if trial.error else {}),
+        **({} if trial.is_old else {"cell_id": trial.cell_id, "device": "cpu", "threads": "1"}),
+        **({} if trial.attempt is None else {"attempt": f"{trial.attempt:.3f}"}),
     }
     kind, start, end = trial.tau
     params = {
@@ -222,7 +238,7 @@ def realistic_trials(
         for factor, levels in grids.items():
             for level in levels:
                 trial = Trial({}, (), size, dataset=dataset)._replace(**{factor: level})
-                key = trial.trial_id
+                key = trial.cell_id
                 error = base_error * (1 + _harm(factor, level))
                 values = 1 - error * np.exp(generator.normal(0, 0.12, n_seeds))
                 trial = trial._replace(seeds=seeds(*(round(float(v), 4) for v in values)))
@@ -232,7 +248,7 @@ def realistic_trials(
     baseline = Trial({}, dataset=dataset)
     trials = [
         trial._replace(rows=(*trial.rows, BASELINE))
-        if trial.trial_id == baseline._replace(train_size=trial.train_size).trial_id
+        if trial.cell_id == baseline._replace(train_size=trial.train_size).cell_id
         else trial
         for trial in trials
     ]

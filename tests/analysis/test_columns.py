@@ -7,7 +7,7 @@ def test_every_column_has_a_sentence_and_a_type() -> None:
     for name, column in c.COLUMNS.items():
         assert column.sentence.endswith("."), name
         assert column.arrow, name
-    for group in (c.PARENT_TAGS, c.TRIAL_TAGS, c.PARAMS, c.METRICS, c.SEED_METRICS):
+    for group in (c.PARENT_TAGS, c.TRIAL_TAGS, c.PARAMS, c.METRICS, c.SEED_METRICS, c.ROLES):
         assert all(sentence.endswith(".") for sentence in group.values())
 
 

@@ -194,6 +194,20 @@ def test_a_gap_breaks_the_line_and_the_band() -> None:
     assert len(axes.collections) == 2
 
 
+@pytest.mark.parametrize("outcome", ["stopped", "collapsed"])
+def test_seeds_without_a_test_score_are_no_marks(outcome: str, tmp_path: Path) -> None:
+    cells = steady()
+    cells[1] = cells[1]._replace(seeds=seeds(math.nan, math.nan, outcome=outcome), outcome=outcome)
+    cells[2] = cells[2]._replace(
+        seeds={0: ("finished", 0.9), 1: (outcome, math.nan)}, outcome=outcome
+    )
+    info = sensitivity_info(make_runs(cells))
+    (strip,) = make_strips(info, 500)
+    assert clipped(strip) == []
+    _, _, csv = write_figure(info, tmp_path)
+    assert pd.read_csv(csv)["accuracy"].isna().sum() == 4
+
+
 def test_one_seed_draws_no_band() -> None:
     cells = [trial._replace(seeds=seeds(0.9)) for trial in steady()]
     figure = draw_sensitivity(sensitivity_info(make_runs(cells)))

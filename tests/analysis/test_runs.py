@@ -5,9 +5,18 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from handmade import BASELINE, Trial, record_sweep, record_trial, seeds, sensitivity
+from handmade import (
+    BASELINE,
+    SUPERSEDED,
+    Trial,
+    record_sweep,
+    record_trial,
+    seeds,
+    sensitivity,
+)
 from mlflow import MlflowClient
 
 from analysis import columns as c
@@ -119,6 +128,59 @@ def test_a_trial_that_runs_still_is_left_out_and_a_retry_counts_once(
     trials = read_runs("retry", store).trials
     assert trials["trial_id"].tolist() == [FAILED.trial_id]
     assert trials["outcome"].tolist() == ["finished"]
+
+
+def test_the_attempt_that_started_last_counts(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("attempts")
+    parent = record_sweep(client, experiment_id, "attempts-1", [])
+    for value, attempt in ((0.7, 1767225600.25), (0.6, 1767225500.0)):
+        trial = Trial(seeds(value), attempt=attempt)
+        record_trial(client, experiment_id, "attempts-1", parent, trial)
+    (record,) = read_runs("attempts", store).trials.to_dict("records")
+    assert record["seed_test_accuracy"] == 0.7
+    assert record["started"] == pd.Timestamp("2026-01-01T00:00:00.250", tz="UTC")
+
+
+def test_an_attempt_that_is_no_time_is_named(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("timeless")
+    parent = record_sweep(client, experiment_id, "timeless-1", [])
+    run_id = record_trial(client, experiment_id, "timeless-1", parent, SHARED)
+    client.set_tag(run_id, "attempt", "noon")
+    with pytest.raises(RunsError, match=f"{SHARED.trial_id}.*attempt='noon'"):
+        read_runs("timeless", store)
+
+
+def test_a_trial_has_its_cell_or_stands_for_it(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("cells")
+    old = SHARED._replace(is_old=True, alpha=0.1)
+    record_sweep(client, experiment_id, "cells-1", [SHARED, old])
+    cells = dict(read_runs("cells", store).trials[["trial_id", "cell_id"]].itertuples(False))
+    assert cells == {SHARED.trial_id: SHARED.cell_id, old.trial_id: old.trial_id}
+    assert SHARED.trial_id != SHARED.cell_id
+
+
+def test_superseded_trials_are_nowhere(store: str, experiment: Make, tmp_path: Path) -> None:
+    client, experiment_id = experiment("superseded")
+    past = Trial(seeds(0.9), (SUPERSEDED,), alpha=0.3)
+    mixed = Trial(seeds(0.9), (sensitivity("alpha", 0.4), SUPERSEDED), alpha=0.4)
+    record_sweep(client, experiment_id, "superseded-1", [past, SHARED, mixed])
+    runs = read_runs("superseded", store)
+    for frame in (runs.trials, runs.rows):
+        assert set(frame["trial_id"]) == {SHARED.trial_id}
+    write_runs(runs, tmp_path / "runs.parquet")
+    assert pq.read_table(tmp_path / "runs.parquet").num_rows == len(SHARED.seeds)
+    record_sweep(client, experiment_id, "superseded-2", [past])
+    with pytest.raises(RunsError, match="'superseded-2' has none but superseded trials"):
+        read_runs("superseded", store)
+
+
+def test_a_stopped_seed_has_no_test_accuracy(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("stopped")
+    stopped = Trial(seeds(math.nan, outcome="stopped"), valid={0: 0.8}, outcome="stopped")
+    record_sweep(client, experiment_id, "stopped-1", [stopped])
+    (record,) = read_runs("stopped", store).trials.to_dict("records")
+    assert record["seed_best_valid_accuracy"] == 0.8 and record["seed_outcome"] == "stopped"
+    assert math.isnan(record["seed_test_accuracy"]) and math.isnan(record["test_accuracy"])
 
 
 def test_a_missing_store_is_named_and_not_created(folder: Path) -> None:

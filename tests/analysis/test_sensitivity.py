@@ -132,6 +132,77 @@ def test_a_failed_cell_is_a_gap_with_its_error() -> None:
     assert "failed trials: 1" in info.footer
 
 
+def added(trial: Trial, seed: int, outcome: str, value: float = math.nan) -> Trial:
+    """Return a trial of the same cell that holds one seed more."""
+    return trial._replace(seeds={seed: (outcome, value)}, outcome=outcome)
+
+
+def test_a_cell_with_a_failed_trial_keeps_its_scores_and_says_which_seeds_failed() -> None:
+    failed = added(HIGH, 5, "failed")._replace(error="ValueError: bad")
+    failed = failed._replace(seeds={**failed.seeds, 6: ("failed", math.nan)})
+    info = sensitivity_info(make_runs([BASE, LOW, HIGH, failed], planned_trials=4))
+    point = only_curve(info).points[-1]
+    assert (point.mean, point.n) == (pytest.approx(0.72), 2)
+    assert (point.outcome, len(point.seeds)) == ("failed", 4)
+    assert f"n = 100, {ALPHA} = 1: seeds 5, 6 failed (ValueError: bad)." in info.notes
+    assert "failed trials: 1" in info.footer and "partial" not in info.footer
+
+
+def test_failed_trials_are_counted_as_trials_and_those_of_the_baseline_once() -> None:
+    beta = Trial(seeds(0.7, 0.7), (sensitivity("beta", 10.0),), beta=10.0)
+    failures = [added(BASE, 5, "failed"), added(BASE, 6, "failed"), added(LOW, 5, "failed")]
+    info = sensitivity_info(make_runs([BASE, LOW, beta, *failures]))
+    assert "failed trials: 3" in info.footer
+    assert info.notes.count("n = 100, baseline: seeds 5, 6 failed.") == 1
+
+
+def test_a_cell_whose_seeds_diverged_or_failed_says_both() -> None:
+    bad = [added(HIGH, 0, "diverged"), added(HIGH, 5, "failed")]
+    notes = sensitivity_info(make_runs([BASE, *bad])).notes
+    assert f"n = 100, {ALPHA} = 1: no seed has a test score (diverged)." in notes
+    assert f"n = 100, {ALPHA} = 1: seed 5 failed." in notes
+
+
+def test_a_seed_that_was_stopped_early_is_said() -> None:
+    stopped = [added(HIGH, 5, "stopped"), added(HIGH, 6, "collapsed")]
+    info = sensitivity_info(make_runs([BASE, HIGH, *stopped]))
+    assert only_curve(info).points[-1].n == 2
+    note = f"n = 100, {ALPHA} = 1: seeds 5, 6 stopped early, without a test score."
+    assert note in info.notes
+    assert "Seeds collapsed: 0 (in the mean)" in info.footer
+    alone = sensitivity_info(make_runs([BASE, stopped[0]]))
+    assert f"n = 100, {ALPHA} = 1: no seed has a test score (stopped)." in alone.notes
+
+
+def test_the_baseline_whose_last_trial_started_last_is_the_one() -> None:
+    other = Trial(seeds(0.5, 0.5), gamma=0.1)
+    for trials, mean in (
+        ([BASE, other], 0.5),
+        ([BASE, other, added(BASE, 5, "finished", 0.95)], 0.91),
+    ):
+        curve = only_curve(sensitivity_info(make_runs([HIGH, *trials])))
+        assert [p.mean for p in curve.points if p.is_baseline] == [pytest.approx(mean)]
+
+
+def test_trials_around_another_baseline_are_counted_as_trials() -> None:
+    stray = Trial(seeds(0.1), (sensitivity("alpha", 0.2),), alpha=0.2, beta=7.0)
+    info = sensitivity_info(make_runs([BASE, LOW, stray, added(stray, 5, "finished", 0.1)]))
+    assert any(f"2 {ALPHA} trial(s) around another baseline" in note for note in info.notes)
+
+
+def test_the_frame_names_each_seeds_trial_and_all_of_a_mean() -> None:
+    more = added(HIGH, 5, "finished", 0.9)
+    frame = points_frame(sensitivity_info(make_runs([BASE, more, HIGH]), "none"))
+    frame = frame[frame["level"] == "1"]
+    ids = dict(zip(frame["seed"].fillna(-1), frame["trial_id"], strict=True))
+    assert ids == {
+        -1: f"{more.trial_id},{HIGH.trial_id}",
+        0: HIGH.trial_id,
+        1: HIGH.trial_id,
+        5: more.trial_id,
+    }
+
+
 def test_temperature_is_a_category_named_by_its_schedule() -> None:
     schedules = [("constant", 0.1, 0.1), ("linear", 1.0, 0.1)]
     cells = [Trial(seeds(0.8, 0.9), (sensitivity("tau", s),), tau=s) for s in schedules]

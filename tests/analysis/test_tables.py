@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from handmade import Trial, make_runs, seeds
+from handmade import SEARCH, Trial, make_runs, seeds
 
 from analysis.tables import best_markdown, best_rows
 
@@ -29,11 +29,48 @@ def test_only_trials_with_the_most_seeds_compete() -> None:
 @pytest.mark.parametrize("outcome", ["diverged", "collapsed", "stopped", "failed"])
 def test_a_trial_with_a_bad_seed_does_not_compete_but_is_counted(outcome: str) -> None:
     bad = trial(0.1, 0.9, 0.99, n=3)
-    score = 0.9 if outcome in {"collapsed", "stopped"} else math.nan
+    score = 0.9 if outcome == "collapsed" else math.nan
     bad = bad._replace(seeds={**bad.seeds, 1: (outcome, score)}, outcome=outcome)
     (row,) = best_rows(make_runs([bad, trial(0.2, 0.8, 0.85)]))
     assert row.alpha == 0.2
     assert row.outcomes == {"finished": 1, outcome: 1}
+
+
+def test_a_seed_added_later_counts_with_the_others() -> None:
+    first, other = trial(0.1, test=0.8, valid=0.9), trial(0.2, test=0.9, valid=0.99)
+    later = first._replace(seeds={2: ("finished", 0.6)}, valid={2: 0.6})
+    (row,) = best_rows(make_runs([first, other, later], planned_trials=3))
+    assert (row.alpha, row.candidates, row.test.n) == (0.1, 1, 3)
+    assert row.valid.mean == pytest.approx(0.8)
+    assert row.outcomes == {"finished": 3}
+    assert row.trial_id == f"{first.trial_id},{later.trial_id}"
+    page = best_markdown(make_runs([first, other, later], planned_trials=3))
+    assert f"`{first.trial_id}`, `{later.trial_id}`" in page
+    assert "3 of 3 planned trials recorded" in page
+
+
+def test_the_seeds_of_a_search_trial_do_not_join_its_cell() -> None:
+    searched = trial(0.1, test=0.1, valid=0.1)._replace(
+        seeds={8: ("finished", 0.1)}, rows=(SEARCH,), valid={8: 0.1}
+    )
+    (row,) = best_rows(make_runs([searched, trial(0.1, test=0.8, valid=0.9)]))
+    assert (row.test.n, row.test.mean) == (2, pytest.approx(0.8))
+
+
+def test_the_best_search_trial_has_a_test_score_though_a_stopped_one_validates_better() -> None:
+    stopped = trial(0.1, math.nan, 0.99)._replace(
+        seeds=seeds(math.nan, math.nan, outcome="stopped"), outcome="stopped", rows=(SEARCH,)
+    )
+    kept = trial(0.2, 0.8, 0.85, rows=(SEARCH,))
+    (row,) = best_rows(make_runs([stopped, kept]))
+    assert (row.alpha, row.test.n, row.candidates) == (0.2, 2, 1)
+    alone = best_markdown(make_runs([stopped]))
+    assert "none qualifies" in alone and "1 stopped" in alone
+
+
+def test_a_trial_without_a_test_score_does_not_compete() -> None:
+    (row,) = best_rows(make_runs([trial(0.1, math.nan, 0.99), trial(0.2, 0.8, 0.85)]))
+    assert row.alpha == 0.2
 
 
 def test_none_qualifies() -> None:
