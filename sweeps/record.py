@@ -1,56 +1,69 @@
 """The only writer of MLflow: turns ended trials' spools into runs, in a thread of the driver.
 
-One parent run per sweep, one nested run per trial, the trial's metrics in one request. Writing is
-idempotent: a trial's run is found by its tags, and a run that is complete is not written again.
-No trial and no search waits for it; a tracking server that is away costs its own absence, and the
-same command later records what is missing.
+One parent run per sweep, one nested run per trial, found again by their tags. Writing is
+idempotent: names, times and steps are the spool's, a run that is complete is not written again,
+and one that was cut short is completed. No trial and no search waits for a store. While it is
+away, what has ended is kept and tried again; what is still missing at the end of the sweep,
+`sweeps/backfill.py` or the same command records.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
-import queue
 import tempfile
-import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.stats import t_interval
-from kdgan_core.config import TrialConfig
+import filelock
+
+from sweeps.courier import LOCAL_SECONDS, Busy, Courier
 from sweeps.plan import Row
+from sweeps.run_facts import (
+    OPTIONAL_TAGS,
+    result_time,
+    run_label,
+    trial_curves,
+    trial_metrics,
+    trial_params,
+    trial_tags,
+)  # fmt: skip
 from sweeps.spool import SpoolState, read_spool, spool_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Run
 
-SEED_METRICS = (
-    "test_accuracy", "best_valid_accuracy", "last_valid_accuracy", "pretrained_valid_accuracy",
-    "best_step",
-)  # fmt: skip
-SUMMARISED = ("test_accuracy", "best_valid_accuracy")
-METRICS_PER_REQUEST = 1000  # MLflow's limit of one log_batch
+PATIENCE_SECONDS = 10.0  # without anything recorded, the end of a sweep waits no longer
+LONGEST_TAG = 8000  # characters, MLflow's limit
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the recorder tries again by itself
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's 120 would hide a hung server
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # a request and two lines of output a trial
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a sweep talks to its store only
+}
 
 
-class Recorded(NamedTuple):
-    """A trial's run as it stands in the store."""
-
-    run_id: str
-    status: str
-    tags: Mapping[str, str]
+@contextmanager
+def _busy_where_locked() -> Iterator[None]:
+    """An error of a sqlite store that another process is writing becomes Busy."""
+    try:
+        yield
+    except Exception as error:
+        if "database is locked" in str(error):
+            raise Busy(str(error)) from error
+        raise
 
 
 class Recorder:
     """Records a sweep in a background thread.
 
     Attributes:
-        error: why recording stopped, None while all is well.
         parent_id: the parent's MLflow run id once it is known.
+        written: trials whose results this recorder has brought to the store.
     """
 
     def __init__(self, tracking_uri: str, experiment: str, sweep_id: str, spool: Path) -> None:
@@ -64,258 +77,310 @@ class Recorder:
         """
         self.tracking_uri, self.experiment, self.sweep_id = tracking_uri, experiment, sweep_id
         self.spool = spool
-        self.error: str | None = None
         self.parent_id: str | None = None
-        self._client: MlflowClient | None = None
-        self._experiment_id = ""
-        self._recorded: dict[str, Recorded] = {}
-        self._queue: queue.Queue[tuple[str, Sequence[Row]] | None] = queue.Queue()
+        self.written = 0
         self._facts: Mapping[str, str] = {}
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._span: tuple[float, float] | None = None
+        self._final = ("", 0)
+        self._store: _Store | None = None
+        self._courier: Courier[Sequence[Row]] = Courier(
+            "recorder", self._open, self._record, self._end, self._reason
+        )
 
-    def start(self, facts: Mapping[str, str]) -> None:
-        """Opens the store in the thread and goes on with what is queued; facts: parent's tags."""
-        self._facts = dict(facts)
-        self._thread.start()
+    def start(self, facts: Mapping[str, str], span: tuple[float, float] | None = None) -> None:
+        """Opens the store in the thread and goes on with what is queued.
+
+        Args:
+            facts: the parent's tags.
+            span: of a sweep that is over, when its first trial started and its last one ended,
+                seconds since the epoch. A new parent gets these times, and one that has ended is
+                not put back to running.
+        """
+        self._facts, self._span = dict(facts), span
+        self._courier.start()
 
     def trial_ended(self, trial_id: str, rows: Sequence[Row]) -> None:
         """Queues a trial whose spool has a result, or whose rows have changed."""
-        self._queue.put((trial_id, tuple(rows)))
+        self._courier.put(trial_id, tuple(rows))
 
-    def close(self, status: str, planned_trials: int, timeout_seconds: float) -> bool:
-        """Ends the parent run after all that is queued; False if that was not done in time.
+    @property
+    def left(self) -> int:
+        """Trials that have ended and are not recorded yet."""
+        return self._courier.left
+
+    @property
+    def error(self) -> str | None:
+        """The latest problem; None once the store works again.
+
+        Never None where `close` has returned False.
+        """
+        return self._courier.error
+
+    def wait_until_open(self, seconds: float) -> bool:
+        """True once the store has been opened and has the parent; False after an error, or that
+        time."""
+        return self._courier.wait_until_open(seconds)
+
+    def close(
+        self, status: str, planned_trials: int, patience_seconds: float = PATIENCE_SECONDS
+    ) -> bool:
+        """Ends the parent run after all that is queued; True if all of it is in the store.
+
+        Waits as long as trials get recorded. A store that has been failing gets one more try.
+        What it takes to make a fresh sqlite store does not count as waiting.
 
         Args:
             status: FINISHED, FAILED or KILLED.
             planned_trials: trials in the plan.
-            timeout_seconds: how long to wait.
+            patience_seconds: how long to wait without anything being recorded.
         """
         self._final = (status, planned_trials)
-        self._queue.put(None)
-        self._thread.join(timeout_seconds)
-        return not self._thread.is_alive() and self.error is None
+        return self._courier.close(patience_seconds)
 
-    @property
-    def left(self) -> int:
-        """Trials still queued."""
-        return self._queue.qsize()
-
-    def _run(self) -> None:
-        try:
-            self._open()
-            while (item := self._queue.get()) is not None:
-                self._record(*item)
-            status, planned = self._final
-            self._set_parent_tags({"planned_trials": str(planned)})
-            self._terminate(self.parent_id, status)
-        except (
-            Exception
-        ) as error:  # whatever it is: recording ends, the sweep and its spools go on
-            reason = str(error).strip() or "no reason given"
-            self.error = f"{type(error).__name__}: {reason.splitlines()[0]}"
-
+    @_busy_where_locked()
     def _open(self) -> None:
-        """Finds or makes the experiment, the parent run, and the runs recorded before."""
-        limit_http_retries()
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        from mlflow import MlflowClient
+        with self._courier.locally():
+            quiet_mlflow()
+            client = open_store(self.tracking_uri) if _is_sqlite(self.tracking_uri) else None
+        client = client or open_store(self.tracking_uri)
+        self._store = _Store(client, self.tracking_uri, self.experiment, self.sweep_id)
+        self.parent_id = self._store.begin(self._facts, self._span)
 
-        self._client = client = MlflowClient(self.tracking_uri)
-        found = client.get_experiment_by_name(self.experiment)
-        self._experiment_id = (
-            found.experiment_id if found is not None else client.create_experiment(self.experiment)
+    @_busy_where_locked()
+    def _record(self, trial_id: str, rows: Sequence[Row]) -> None:
+        assert self._store is not None
+        state = read_spool(spool_path(self.spool, trial_id))
+        self.written += self._store.record(trial_id, rows, state)
+
+    @_busy_where_locked()
+    def _end(self) -> None:
+        assert self._store is not None
+        self._store.end(*self._final, at=self._span[1] if self._span else time.time())
+
+    def _reason(self, error: Exception) -> str:
+        text = str(error).strip() or "no reason given"
+        if "Connection refused" in text:
+            return f"connection refused by {self.tracking_uri}"
+        if "timed out" in text and text.startswith("API request"):
+            return f"{self.tracking_uri} does not answer"
+        return f"{type(error).__name__}: {text.splitlines()[0][:300]}"
+
+
+class _Recorded(NamedTuple):
+    """A trial's run as it stands in the store."""
+
+    run_id: str
+    artifacts: str
+    status: str  # RUNNING until all of it is written
+    ended: int | None  # milliseconds since the epoch
+    tags: Mapping[str, str]
+    has_metrics: bool
+
+    @classmethod
+    def of(cls, run: Run) -> _Recorded:
+        info, data = run.info, run.data
+        return cls(
+            info.run_id, info.artifact_uri, info.status, info.end_time, dict(data.tags),
+            bool(data.metrics),
+        )  # fmt: skip
+
+    def holds(self, tags: Mapping[str, str], ended: int) -> bool:
+        """Whether the run is of this very result, or was going to be."""
+        return (
+            self.tags.get("attempt") == tags.get("attempt")
+            and self.tags.get("outcome") == tags["outcome"]
+            and (self.status == "RUNNING" or self.ended == ended)
         )
-        parents = self._search("sweep")
-        if parents:
-            self.parent_id = parents[0].info.run_id
-            client.update_run(self.parent_id, status="RUNNING")
-        else:
-            tags = {"kdgan.kind": "sweep", "sweep_id": self.sweep_id}
-            run = client.create_run(self._experiment_id, run_name=self.sweep_id, tags=tags)
-            self.parent_id = run.info.run_id
-        self._set_parent_tags(self._facts)
-        for run in self._search("trial"):
-            known = Recorded(run.info.run_id, run.info.status, dict(run.data.tags))
-            self._recorded[run.data.tags["trial_id"]] = known
 
-    def _search(self, kind: str) -> list[Any]:
-        assert self._client is not None
-        query = f"tags.`kdgan.kind` = '{kind}' AND tags.sweep_id = '{self.sweep_id}'"
-        runs: list[Any] = []
+
+class _Store:
+    """One sweep's runs in an MLflow store. Every method may raise whatever the store raises; then
+    a new object must take over, since a write that raised may have been stored."""
+
+    def __init__(
+        self, client: MlflowClient, tracking_uri: str, experiment: str, sweep_id: str
+    ) -> None:
+        """Finds the experiment, or makes it, and the sweep's runs."""
+        self._client, self._uri, self._sweep_id = client, tracking_uri, sweep_id
+        self._experiment_id = self._find_experiment(experiment)
+        parents: list[_Recorded] = []
+        trials: dict[str, list[_Recorded]] = {}
+        for run in map(_Recorded.of, self._search()):
+            if run.tags.get("kdgan.kind") == "sweep":
+                parents.append(run)
+            elif "trial_id" in run.tags:
+                trials.setdefault(run.tags["trial_id"], []).append(run)
+        self._trials = {trial_id: self._one_of(runs) for trial_id, runs in trials.items()}
+        children = [run.tags.get("mlflow.parentRunId") for run in self._trials.values()]
+        parents.sort(key=lambda run: -children.count(run.run_id))
+        self._parent = self._one_of(parents) if parents else None
+
+    def _find_experiment(self, name: str) -> str:
+        from mlflow.exceptions import MlflowException
+
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException:
+                found = self._client.get_experiment_by_name(name)
+                if found is None:  # so it was not another process that has just made it
+                    raise
+        return str(found.experiment_id)
+
+    def _search(self) -> list[Run]:
+        """All runs of the sweep, the oldest first."""
+        runs: list[Run] = []
         token: str | None = None
         while True:
             page = self._client.search_runs(
-                [self._experiment_id], query, max_results=1000, page_token=token
-            )
+                [self._experiment_id], f"tags.sweep_id = '{self._sweep_id}'", max_results=1000,
+                order_by=["attributes.start_time ASC"], page_token=token,
+            )  # fmt: skip
             runs += page
             token = page.token
             if not token:
                 return runs
 
-    def _set_parent_tags(self, tags: Mapping[str, str]) -> None:
-        assert self._client is not None and self.parent_id is not None
-        from mlflow.entities import RunTag
+    def _one_of(self, runs: Sequence[_Recorded]) -> _Recorded:
+        """The run to keep. Others, of requests that were given up but arrived, are deleted."""
+        kept = next((run for run in runs if run.status != "RUNNING"), runs[0])
+        for run in runs:
+            if run is not kept:
+                self._client.delete_run(run.run_id)
+        return kept
 
-        self._client.log_batch(self.parent_id, tags=[RunTag(k, v) for k, v in tags.items()])
-
-    def _terminate(self, run_id: str | None, status: str) -> None:
-        assert self._client is not None and run_id is not None
-        self._client.set_terminated(run_id, status)
-
-    def _record(self, trial_id: str, rows: Sequence[Row]) -> None:
-        """Writes one trial's run, or only its tags if its result is there already."""
-        assert self._client is not None
-        from mlflow.entities import Param, RunTag
-
-        config = rows[0].config
-        state = read_spool(spool_path(self.spool, trial_id))
-        tags = {k: str(v) for k, v in trial_tags(trial_id, rows, state).items()}
-        known = self._recorded.get(trial_id)
-        if known is None:
-            tags |= {"mlflow.parentRunId": str(self.parent_id), "sweep_id": self.sweep_id}
-            name = f"{run_label(rows)} {trial_id}"
-            started = int(1000 * (state.started or time.time()))
-            run = self._client.create_run(
-                self._experiment_id, start_time=started, tags=tags, run_name=name
-            )
-            run_id = run.info.run_id
+    def begin(self, facts: Mapping[str, str], span: tuple[float, float] | None) -> str:
+        """The parent's run id. It is made if need be, and has these facts as tags."""
+        tags = {name: _fitting(value) for name, value in facts.items()}
+        tags |= {"kdgan.kind": "sweep", "sweep_id": self._sweep_id}
+        if self._parent is None:
+            started = round(1000 * (span[0] if span else time.time()))
+            self._parent = self._create(started, tags, self._sweep_id)
         else:
-            run_id = known.run_id
-            if known.status != "RUNNING" and known.tags.get("outcome") == tags["outcome"]:
-                if not tags.items() <= known.tags.items():
-                    self._client.log_batch(run_id, tags=[RunTag(k, v) for k, v in tags.items()])
-                return
-            if "error" in known.tags and "error" not in tags:  # it failed before
-                self._client.delete_tag(run_id, "error")
-        params = [Param(k, v) for k, v in trial_params(config).items()]
-        # A failed trial has no metrics: it may be run again, and then they are the new attempt's.
-        metrics = [] if state.outcome == "failed" else list(trial_metrics(state))
-        for start in range(0, max(1, len(metrics)), METRICS_PER_REQUEST):
-            self._client.log_batch(
-                run_id,
-                metrics=metrics[start : start + METRICS_PER_REQUEST],
-                params=params if start == 0 else [],
-                tags=[RunTag(k, v) for k, v in tags.items()] if start == 0 else [],
-            )
-        self._log_curves(run_id, state)
+            self._set_tags(self._parent, tags)
+            if span is None and self._parent.status != "RUNNING":
+                self._client.update_run(self._parent.run_id, status="RUNNING")
+                self._parent = self._parent._replace(status="RUNNING")
+        return self._parent.run_id
+
+    def end(self, status: str, planned_trials: int, at: float) -> None:
+        """Ends the parent, unless it has ended so before."""
+        assert self._parent is not None
+        self._set_tags(self._parent, {"planned_trials": str(planned_trials)})
+        if self._parent.status != status:
+            self._client.set_terminated(self._parent.run_id, status, end_time=round(1000 * at))
+
+    def record(self, trial_id: str, rows: Sequence[Row], state: SpoolState) -> bool:
+        """Brings a trial's run up to date; whether the result was not in the store before.
+
+        A trial that the plan no longer holds gets no run, but keeps the one that it has.
+        """
+        run = self._trials.get(trial_id)
+        superseded = all(row.role == "superseded" for row in rows)
+        if run is None and superseded:
+            return False
+        assert self._parent is not None
+        tags = trial_tags(trial_id, rows, state)
+        tags |= {"mlflow.parentRunId": self._parent.run_id, "sweep_id": self._sweep_id}
+        if run is not None:
+            same = run.holds(tags, result_time(state))
+            if run.status != "RUNNING" and (same or superseded):
+                self._trials[trial_id] = self._set_tags(run, tags)
+                return False
+            if run.has_metrics and not same:  # another attempt's, whose points would stay
+                self._client.delete_run(run.run_id)
+                run = None
+        self._trials[trial_id] = self._write(run, trial_id, rows, state, tags)
+        return True
+
+    def _write(
+        self, run: _Recorded | None, trial_id: str, rows: Sequence[Row], state: SpoolState,
+        tags: Mapping[str, str],
+    ) -> _Recorded:  # fmt: skip
+        """Writes a trial's result, to a new run if there is none."""
+        from mlflow.entities import Metric, Param
+
+        metrics = [Metric(*point) for point in trial_metrics(state)]
+        params = [Param(name, value) for name, value in trial_params(rows[0].config).items()]
+        ended = result_time(state)
+        if run is None:
+            started = ended if state.started is None else round(1000 * state.started)
+            run = self._create(started, tags, f"{run_label(rows)} {trial_id}")
+        else:
+            for gone in run.tags.keys() & set(OPTIONAL_TAGS) - tags.keys():
+                self._client.delete_tag(run.run_id, gone)
+            self._set_tags(run, tags)
+        self._client.log_batch(run.run_id, metrics=metrics, params=params)
+        self._log_curves(run, state)
         status = "FAILED" if state.outcome == "failed" else "FINISHED"
-        self._terminate(run_id, status)
-        self._recorded[trial_id] = Recorded(run_id, status, tags)
+        self._client.set_terminated(run.run_id, status, end_time=ended)
+        return run._replace(status=status, ended=ended, tags=dict(tags), has_metrics=bool(metrics))
 
-    def _log_curves(self, run_id: str, state: SpoolState) -> None:
+    def _log_curves(self, run: _Recorded, state: SpoolState) -> None:
         """Artifact curves.parquet: seed, step, metric, value of every evaluation."""
-        assert self._client is not None
-        import pyarrow as pa
         import pyarrow.parquet as pq
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        points = [
-            (int(seed), evaluation["step"], metric, value)
-            for evaluation in state.evaluations
-            for seed, metrics in evaluation["metrics"].items()
-            for metric, value in metrics.items()
-        ]
-        if not points:
+        table = trial_curves(state)
+        if table is None:
             return
-        schema = pa.schema(
-            [("seed", pa.int32()), ("step", pa.int64()), ("metric", pa.string()),
-             ("value", pa.float64())]
-        )  # fmt: skip
-        columns = [list(column) for column in zip(*points, strict=True)]
+        # The client's own log_artifact would first ask the store where to put it.
+        repository = get_artifact_repository(run.artifacts, tracking_uri=self._uri)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "curves.parquet"
-            pq.write_table(pa.table(columns, schema=schema), path)
-            self._client.log_artifact(run_id, str(path))
+            pq.write_table(table, path)
+            repository.log_artifact(str(path))  # type: ignore[no-untyped-call]
+
+    def _create(self, started: int, tags: Mapping[str, str], name: str) -> _Recorded:
+        run = self._client.create_run(
+            self._experiment_id, start_time=started, tags=dict(tags), run_name=name
+        )
+        return _Recorded.of(run)
+
+    def _set_tags(self, run: _Recorded, tags: Mapping[str, str]) -> _Recorded:
+        """The run with these tags; nothing is written where it has them."""
+        if tags.items() <= run.tags.items():
+            return run
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(run.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+        return run._replace(tags={**run.tags, **tags})
 
 
-def limit_http_retries() -> None:
-    """Makes a dead tracking server fail in seconds, not in MLflow's default of minutes."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+def open_store(tracking_uri: str) -> MlflowClient:
+    """A client of the store; a sqlite file then exists and is migrated.
 
+    Processes that migrate a fresh file at the same time would die of it: one at a time does.
 
-def trial_tags(trial_id: str, rows: Sequence[Row], state: SpoolState) -> dict[str, str]:
-    """Tags of a trial's run, but for its parent and sweep."""
-    most_telling = max(rows, key=lambda row: row.role != "search")
-    reasons = [{"role": r.role, "factor": r.factor, "level": r.level} for r in rows]
-    seeds = state.result["seeds"] if state.result else []
-    tags = {
-        "kdgan.kind": "trial",
-        "trial_id": trial_id,
-        "role": most_telling.role,
-        "factor": most_telling.factor,
-        "level": most_telling.level,
-        "rows": json.dumps(reasons, ensure_ascii=False),
-        "outcome": state.outcome or "failed",
-        "seed_outcomes": json.dumps({str(seed["seed"]): seed["outcome"] for seed in seeds}),
-    }
-    if state.result and "traceback" in state.result:
-        tags["error"] = state.result["traceback"].strip().splitlines()[-1][:1000]
-    return tags
-
-
-def trial_params(config: TrialConfig) -> dict[str, str]:
-    """Params of a trial's run: every config field, and beta and gamma as logarithms too."""
-    params = {
-        name: json.dumps(value) if isinstance(value, list) else str(value)
-        for name, value in config.as_dict().items()
-    }
-    params["log10_beta"] = f"{math.log10(config.beta):.6g}"
-    params["log10_gamma"] = f"{math.log10(config.gamma):.6g}"
-    return params
-
-
-def run_label(rows: Sequence[Row]) -> str:
-    """A run's name in the MLflow UI, such as 'n=100 alpha=0.5'."""
-    row = max(rows, key=lambda one: one.role != "search")
-    what = f"{row.factor}={row.level}" if row.factor else row.role
-    return f"n={row.config.train_size} {what}"
-
-
-def trial_metrics(state: SpoolState) -> Iterable[Metric]:
-    """Metrics of a trial's run: final ones, each seed's, and the histories (means over seeds)."""
-    from mlflow.entities import Metric
-
-    result = state.result or {"seeds": []}
-    now = int(1000 * result.get("time", time.time()))
-    last = int(result.get("step", 0))
-    for name, value in final_metrics(result).items():
-        yield Metric(name, value, now, last)
-    for evaluation in state.evaluations:
-        at, step = int(1000 * evaluation["time"]), int(evaluation["step"])
-        yield Metric("tau", evaluation["tau"], at, step)
-        for name, value in _means(evaluation["metrics"].values()).items():
-            yield Metric(name, value, at, step)
-
-
-def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
-    """Name -> value of what a trial ends with: summaries over seeds, then each seed's scores.
-
-    Seeds without a score (diverged) are not in the means; `_n` says how many are.
+    Raises:
+        filelock.Timeout: another process has been making it for minutes.
     """
-    metrics: dict[str, float] = {}
-    if "seconds" in result:
-        metrics["seconds"] = result["seconds"]
-    for name in SUMMARISED:
-        values = [seed[name] for seed in result["seeds"] if seed[name] is not None]
-        if not values:
-            continue
-        interval = t_interval(values)
-        metrics |= {name: interval.mean, f"{name}_n": float(interval.n)}
-        if interval.n > 1:
-            metrics[f"{name}_std"] = interval.std
-            metrics |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
-    for seed in result["seeds"]:
-        for name in SEED_METRICS:
-            if seed[name] is not None:
-                metrics[f"{name}/seed_{seed['seed']}"] = float(seed[name])
-    return metrics
+    from mlflow import MlflowClient
+
+    if not _is_sqlite(tracking_uri):
+        return MlflowClient(tracking_uri)
+    path = Path(tracking_uri.removeprefix("sqlite:///").partition("?")[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCAL_SECONDS):
+        return MlflowClient(tracking_uri)
 
 
-def _means(seeds: Iterable[Mapping[str, float | None]]) -> dict[str, float]:
-    """Mean over the seeds that have a finite value, for every metric."""
-    gathered: dict[str, list[float]] = {}
-    for metrics in seeds:
-        for name, value in metrics.items():
-            if value is not None:
-                gathered.setdefault(name, []).append(value)
-    return {name: sum(values) / len(values) for name, values in gathered.items()}
+def quiet_mlflow() -> None:
+    """Imports MLflow so that a dead server costs seconds, and nothing is printed or sent home.
+
+    What the user has set is left.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # the recorder says what is wrong
+
+
+def _is_sqlite(tracking_uri: str) -> bool:
+    return tracking_uri.startswith("sqlite:///")
+
+
+def _fitting(text: str) -> str:
+    return text if len(text) <= LONGEST_TAG else text[: LONGEST_TAG - 4] + " ..."
