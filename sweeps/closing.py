@@ -1,82 +1,125 @@
-"""What a sweep says when it is planned and when it ends."""
+"""What a sweep says of itself: to MLflow at its start, to the user and a webhook at its end."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from analysis.stats import t_interval
-from kdgan_core.data import load_dataset
-from sweeps import environment
-from sweeps.cost import format_seconds, probe_seconds
-from sweeps.plan import planned_trials, sweep_id
 from sweeps.progress import describe
 from sweeps.space import Space
 from sweeps.stages import Stages
 
 if TYPE_CHECKING:
-    from sweeps.sweep import Options
+    from sweeps.caps import Budget
+    from sweeps.options import Options
 
 
-def print_plan(space: Space, options: Options, console: Console) -> None:
-    """What the sweep would run and how long it would take on this machine's cores.
+def facts(
+    manifest: Mapping[str, Any], options: Options, resources: Mapping[str, object]
+) -> dict[str, str]:
+    """Tags of the parent run: what ran, with which code, on what."""
+    plan = json.dumps([manifest["definition"], manifest["asked"]], sort_keys=True)
+    wanted = {"cpus_per_trial": options.cpus_per_trial, "gpus_per_trial": options.gpus_per_trial}
+    tags = {
+        **manifest["facts"],
+        "plan_hash": hashlib.sha256(plan.encode()).hexdigest()[:16],
+        "planned_trials": str(manifest["expected_trials"]),
+    }
+    return tags if not resources else {**tags, "resources": json.dumps({**wanted, **resources})}
 
-    Writes nothing and starts no Ray; measures a few training steps of each size.
 
-    Raises:
-        DataError: the data are absent or damaged.
-    """
-    load_dataset(str(space.fixed["dataset"]), options.data_dir)
-    cores = int(environment.hardware()["cores"])
-    parallel = max(1, int(cores / options.cpus_per_trial))
-    name = sweep_id(space, options.mode, options.seed)
-    console.print(f"sweep {name}: {options.mode} of {space.experiment}, method {_method(space)}")
-    seconds, trainings = 0.0, 0
-    for n, (search, around) in planned_trials(space, options.mode).items():
-        probe = probe_seconds(space.base_config(n), options.data_dir, "cpu")
-        number = search * len(space.search_seeds) + around * len(space.seeds)
-        trainings += number
-        seconds += probe.train * number + probe.pretrain * len(space.seeds)
+def print_corrupt(stages: Stages, console: Console) -> None:
+    """A sentence for every spool file with lines that no crash explains."""
+    for path, lines in stages.corrupt.items():
+        trial_id = path.stem
+        what = "is trained again" if trial_id not in stages.results else "keeps its result"
+        numbers = ", ".join(map(str, lines))
         console.print(
-            f"  n={n:,}: {search} search trials x {len(space.search_seeds)} seeds,"
-            f" {around} cells x {len(space.seeds)} seeds,"
-            f" about {format_seconds(probe.train)} per training"
+            Text(
+                f"warning: {path} cannot be read at line {numbers}: the trial {what}, the rest of"
+                " the file is kept",
+                style="yellow",
+            )
         )
-    console.print(
-        f"  {trainings} trainings in all: about {seconds / 3600:.2g} core-hours,"
-        f" {format_seconds(seconds / parallel)} on the {cores} cores of this machine"
-    )
 
 
-def _method(space: Space) -> str:
-    return space.base_config(space.train_sizes[0]).method
+def print_failed(failed: int, stages: Stages, console: Console) -> None:
+    if failed:
+        trials = (
+            "1 trial failed: its traceback is"
+            if failed == 1
+            else (f"{failed} trials failed: their tracebacks are")
+        )
+        console.print(
+            Text(
+                f"{trials} in {stages.spool} and in MLflow; the same command tries again",
+                style="red",
+            )
+        )
+
+
+def print_cap(budget: Budget, paused: int, console: Console) -> None:
+    """Which cap ended the command, and what it has spent."""
+    spent = budget.spent()
+    parts = [f"{spent['trials']:.0f} trials", f"{60 * spent['hours']:.1f} min"]
+    if spent["gpu_hours"]:
+        parts.append(f"{spent['gpu_hours']:.2f} GPU-hours")
+    if spent["usd"]:
+        parts.append(f"${spent['usd']:.2f}")
+    if spent["failures"]:
+        parts.append(f"{spent['failures']:.0f} failed")
+    text = f"ended by {budget.reached}: this command has spent {', '.join(parts)}"
+    if paused:
+        text += f"; {paused} running trials were paused and go on from their last check"
+    console.print(Text(text, style="yellow"))
+
+
+def summary(name: str, why: str, complete: bool, outcomes: Sequence[str], cap: str) -> str:
+    """How a command ended, in a sentence for --notify."""
+    counts = ", ".join(f"{count} {what}" for what, count in sorted(Counter(outcomes).items()))
+    ended = {
+        "interrupted": "was interrupted", "storage": "ended: its storage cannot be written",
+        "cap": f"ended by {cap}",
+    }.get(why, "is complete" if complete else "ended incomplete")  # fmt: skip
+    return f"sweep {name} {ended}: {counts or 'no trial has ended'}"
 
 
 def print_best(space: Space, stages: Stages, console: Console) -> None:
     """Each training size's baseline cell with its test score, or the search's best."""
     for n in space.train_sizes:
-        baselines = [r for r in stages.plan if r.role == "baseline" and r.config.train_size == n]
-        for row in baselines:
-            result = stages.results.get(row.trial_id, {"seeds": []})
-            tests = [s["test_accuracy"] for s in result["seeds"] if s["test_accuracy"] is not None]
-            if not tests:
-                continue
-            interval = t_interval([100 * value for value in tests])
+        rows = [
+            row for row in stages.plan
+            if row.role == "baseline" and row.config.train_size == n
+            and row.trial_id in stages.asked
+        ]  # fmt: skip
+        seeds = {
+            seed["seed"]: seed["test_accuracy"]
+            for row in rows
+            for seed in stages.results.get(row.trial_id, {"seeds": []})["seeds"]
+            if seed["test_accuracy"] is not None
+        }
+        if seeds:
+            interval = t_interval([100 * value for value in seeds.values()])
             spread = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.n > 1 else ""
-            seeds = "1 seed" if interval.n == 1 else f"{interval.n} seeds, 95 % t interval"
+            of = "1 seed" if interval.n == 1 else f"{interval.n} seeds, 95 % t interval"
             console.print(
-                f"n={n:,} baseline {describe(row)}: test {interval.mean:.2f} %{spread} ({seeds})"
+                f"n={n:,} baseline {describe(rows[0])}: test {interval.mean:.2f} %{spread} ({of})"
             )
-        if not baselines and stages.searches and (best := stages.best(n)):
+        if not rows and (best := stages.best(n)):
             row, value = best
             console.print(f"n={n:,} best {describe(row)}: validation {100 * value:.2f} %")
 
 
 def print_next(
-    space: Space, options: Options, name: str, complete: bool, console: Console
+    space: Space, options: Options, name: str, complete: bool, recorded: bool, console: Console
 ) -> None:
     """The commands that come next, ready to paste."""
     uri, quoted = options.tracking_uri, shlex.quote(options.tracking_uri)
@@ -87,8 +130,15 @@ def print_next(
         ui = "mlflow ui" if default else f"mlflow ui --backend-store-uri {quoted}"
     plots = f"python analysis/plot.py {space.experiment}"
     commands = {"runs": ui, "plots": plots if default else f"{plots} --tracking-uri {quoted}"}
+    if not recorded:
+        storage = (
+            ""
+            if str(options.storage) == "sweep_runs"
+            else (f" --storage {shlex.quote(str(options.storage))}")
+        )
+        commands["backfill"] = f"python sweeps/backfill.py {name}{storage}"
     if not complete:
         commands["go on"] = options.command
     for what, command in commands.items():
-        console.print(Text(f"{what:>6}: {command}"))
-    console.print(Text(f" sweep: {name} in {options.storage / name}"))
+        console.print(Text(f"{what:>8}: {command}"))
+    console.print(Text(f"   sweep: {name} in {options.storage / name}"))

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdgan_core.config import TrialConfig
+from sweeps.environment import processor
+from sweeps.plan import Plan, PlanError
+from sweeps.spool import read_spool, spool_path
+
+if TYPE_CHECKING:
+    from kdgan_core.data import Dataset
 
 PROBE_ROUNDS = 4
+PROBE_FACTOR = 1.5  # a probe is good to about this factor
+FEW, FEW_FACTOR = 5, 1.25  # with fewer trials than this, their mean is good to about the factor
+ENOUGH = 200  # trials to learn from
 
 
 class Probe(NamedTuple):
@@ -20,11 +29,21 @@ class Probe(NamedTuple):
     pretrain: float
 
 
-def probe_seconds(config: TrialConfig, data_dir: Path | None, device: str) -> Probe:
-    """What one seed of `config` takes on `device` here.
+def probe_seconds(
+    config: TrialConfig, data_dir: Path | None, device: str, threads: int = 1,
+    dataset: Dataset | None = None,
+) -> Probe:  # fmt: skip
+    """What one seed of `config` takes on `device` here, with so many torch threads.
 
     Times a few rounds of freshly initialised players and one validation check, and takes a step of
     pretraining all players to cost as much as a round. Good to about a factor of 1.5.
+
+    Args:
+        config: what to time.
+        data_dir: the data folder, None for the default.
+        device: "cpu" or "cuda".
+        threads: of torch.
+        dataset: to time with, None for the config's from the data folder.
 
     Raises:
         DataError: the data are absent or damaged.
@@ -35,10 +54,10 @@ def probe_seconds(config: TrialConfig, data_dir: Path | None, device: str) -> Pr
     from kdgan_core.replica import Replica
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         untrained = config.replace(pretrain_steps=0, seeds=config.seeds[:1])
-        dataset = load_dataset(config.dataset, data_dir)
+        dataset = dataset or load_dataset(config.dataset, data_dir)
         with tempfile.TemporaryDirectory() as cache:
             replica = Replica(
                 untrained, config.seeds[0], dataset, Path(cache), torch.device(device)
@@ -56,48 +75,120 @@ def probe_seconds(config: TrialConfig, data_dir: Path | None, device: str) -> Pr
     return Probe(train, per_round * config.pretrain_steps)
 
 
-class CostModel:
-    """Seconds a trial takes once its players are pretrained, by training size; learns from trials.
+class Estimate(NamedTuple):
+    """A cost with its range."""
 
-    Pretraining happens once per size and seed: `pretrain_seconds` counts it apart.
+    low: float
+    mid: float
+    high: float
+
+    def scaled(self, factor: float) -> Estimate:
+        return Estimate(*(factor * value for value in self))
+
+    def plus(self, other: Estimate) -> Estimate:
+        """The sum; the ranges add up, since what makes one slow makes the other slow."""
+        return Estimate(*(one + two for one, two in zip(self, other, strict=True)))
+
+
+ZERO = Estimate(0.0, 0.0, 0.0)
+
+
+class CostModel:
+    """Seconds that training takes on this sweep's workers; learns from the trials that end.
+
+    Trials whose rounds cost the same are of one kind; what differs in a kind is how many rounds,
+    seeds and updates of pretraining they have. Pretraining happens once per training size and seed
+    and is counted apart.
     """
 
-    def __init__(self, seconds_per_seed: Mapping[int, float]) -> None:
-        """seconds_per_seed: training size -> a first estimate for one seed."""
-        self._first = dict(seconds_per_seed)
-        self._measured: dict[int, list[float]] = {}
-        self._pretrain: dict[int, float] = {}
+    def __init__(self) -> None:
+        self._first: dict[Kind, float] = {}  # seconds a round, from a probe
+        self._pretrain: dict[Kind, float] = {}  # seconds an update of pretraining
+        self._measured: dict[Kind, list[float]] = {}
+        self._pretrained: set[tuple[Kind, int, int, int]] = set()  # kind, n, updates, seed
 
-    def knows(self, train_size: int) -> bool:
-        """Whether there is an estimate or a measurement for the size."""
-        return train_size in self._first or train_size in self._measured
+    def knows(self, config: TrialConfig) -> bool:
+        """Whether there is an estimate or a measurement for trials of this kind."""
+        return kind(config) in self._first or kind(config) in self._measured
 
-    def expect(self, train_size: int, probe: Probe) -> None:
-        """Sets the first estimate of a size."""
-        self._first[train_size], self._pretrain[train_size] = probe
+    def expect(self, config: TrialConfig, probe: Probe) -> None:
+        """Sets the first estimate of the kind of `config`."""
+        self._first[kind(config)] = probe.train / config.rounds
+        if config.pretrain_steps:
+            self._pretrain[kind(config)] = probe.pretrain / config.pretrain_steps
 
-    def pretrain_seconds(self, train_size: int) -> float:
-        """Of one seed; 0 once a trial of the size has ended, or where nothing is known."""
-        return 0.0 if train_size in self._measured else self._pretrain.get(train_size, 0.0)
+    def learn(self, config: TrialConfig, result: Mapping[str, Any]) -> bool:
+        """Takes in what an ended trial cost, pretraining apart; whether it could: failed ones
+        teach nothing."""
+        rounds = int(result.get("step") or 0) / config.classifier_steps
+        if not rounds or not result.get("seconds"):
+            return False
+        prepared = float(result.get("prepare_seconds", 0.0))
+        per_round = max(0.0, result["seconds"] - prepared) / (rounds * len(config.seeds))
+        self._measured.setdefault(kind(config), []).append(per_round)
+        self._pretrained |= _pretrainings(config)
+        if config.pretrain_steps:
+            rate = prepared / (len(config.seeds) * config.pretrain_steps)
+            known = self._pretrain.get(kind(config), 0.0)
+            self._pretrain[kind(config)] = max(known, rate)
+        return True
 
-    def learn(self, config: TrialConfig, result: Mapping[str, Any]) -> None:
-        """Takes in what an ended trial cost, pretraining apart; failed ones teach nothing."""
-        if result.get("seconds") and result["outcome"] in ("finished", "collapsed"):
-            trained = result["seconds"] - result.get("prepare_seconds", 0.0)
-            per_seed = trained / len(config.seeds)
-            self._measured.setdefault(config.train_size, []).append(per_seed)
+    def training(self, config: TrialConfig) -> Estimate:
+        """Seconds of a trial whose players are pretrained."""
+        rounds = config.rounds * len(config.seeds)
+        measured = self._measured.get(kind(config))
+        if not measured:
+            per_round = self._first[kind(config)]
+            return Estimate(per_round / PROBE_FACTOR, per_round, PROBE_FACTOR * per_round).scaled(
+                rounds
+            )
+        mean = sum(measured) / len(measured)
+        if len(measured) < FEW:
+            return Estimate(mean / FEW_FACTOR, mean, FEW_FACTOR * mean).scaled(rounds)
+        ordered = sorted(measured)
+        tail = len(ordered) // 20  # a twentieth at either end
+        return Estimate(min(mean, ordered[tail]), mean, max(mean, ordered[-1 - tail])).scaled(
+            rounds
+        )
+
+    def pretraining(self, config: TrialConfig) -> Estimate:
+        """Seconds of pretraining a seed, on average over those of `config`.
+
+        Nothing for a seed of which a trial with as much of it has ended: its players are in the
+        storage's cache.
+        """
+        wanted = _pretrainings(config)
+        share = len(wanted - self._pretrained) / len(wanted)
+        seconds = share * config.pretrain_steps * self._pretrain.get(kind(config), 0.0)
+        return Estimate(seconds / PROBE_FACTOR, seconds, PROBE_FACTOR * seconds)
 
     def trial_seconds(self, config: TrialConfig) -> float:
-        return self.seconds_per_seed(config.train_size) * len(config.seeds)
+        """The middle of `training`."""
+        return self.training(config).mid
 
-    def seconds_per_seed(self, train_size: int) -> float:
-        """Mean of the measured ones, else the first estimate."""
-        measured = self._measured.get(train_size)
-        return sum(measured) / len(measured) if measured else self._first[train_size]
+
+Kind = tuple[object, ...]
+
+
+def kind(config: TrialConfig) -> Kind:
+    """What the cost of a round depends on."""
+    names = (
+        "dataset", "method", "architecture", "batch_size", "estimator", "samples",
+        "discriminator_steps", "teacher_steps", "classifier_steps", "matmul_precision",
+    )  # fmt: skip
+    return tuple(getattr(config, name) for name in names)
+
+
+def _pretrainings(config: TrialConfig) -> set[tuple[Kind, int, int, int]]:
+    """What names the pretraining of each seed."""
+    what = (kind(config), config.train_size, config.pretrain_steps)
+    return {(*what, seed) for seed in config.seeds}
 
 
 def format_seconds(seconds: float) -> str:
-    """'45 s', '12 min', '3.5 h' or '2.1 days'."""
+    """'0.4 s', '45 s', '12 min', '3.5 h' or '2.1 days'."""
+    if seconds < 9.5:
+        return f"{seconds:.2g} s"
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -105,3 +196,44 @@ def format_seconds(seconds: float) -> str:
     if seconds < 2 * 86400:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 86400:.1f} days"
+
+
+def format_range(estimate: Estimate) -> str:
+    """'12 min (8 to 18 min)'; without the range where it is none."""
+    low, mid, high = (format_seconds(value) for value in estimate)
+    return mid if low == high else f"{mid} ({low} to {high})"
+
+
+def learn_from_storage(
+    cost: CostModel, storage: Path, configs: Iterable[TrialConfig], device: str, threads: int
+) -> int:
+    """Teaches `cost` what trials of the same kind took in the storage's finished sweeps.
+
+    Only trials of this device, number of threads and processor count, and the newest first.
+
+    Returns:
+        How many trials it has learned from.
+    """
+    kinds = {kind(config) for config in configs}
+    here = {"device": device, "threads": threads, "processor": processor(device)}
+    learned = 0
+    for path in sorted(storage.glob("*/plan.parquet"), key=_modified, reverse=True):
+        try:
+            trials = Plan(path).trials()
+        except PlanError:
+            continue
+        for trial_id, rows in trials.items():
+            config = rows[0].config
+            if kind(config) not in kinds:
+                continue
+            state = read_spool(spool_path(path.parent / "spool", trial_id))
+            if state.result is None or any(state.host.get(k) != v for k, v in here.items()):
+                continue
+            learned += cost.learn(config, state.result)
+            if learned >= ENOUGH:
+                return learned
+    return learned
+
+
+def _modified(path: Path) -> float:
+    return path.stat().st_mtime

@@ -30,7 +30,7 @@ def package_versions() -> dict[str, str]:
 def hardware() -> dict[str, str]:
     """This machine in words: processor, cores available to this process, system, Python."""
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
                      else os.cpu_count()),
         "system": platform.platform(),
@@ -38,7 +38,12 @@ def hardware() -> dict[str, str]:
     }  # fmt: skip
 
 
-def _processor() -> str:
+def processor(device: str = "cpu") -> str:
+    """The CPU's, or with device "cuda" the current GPU's, name."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

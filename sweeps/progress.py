@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.cost import CostModel, format_seconds
-from sweeps.plan import Row, planned_trials
+from kdgan_core.config import TrialConfig
+from sweeps.cost import CostModel, Estimate, format_seconds
+from sweeps.design import Size
+from sweeps.plan import Row
 from sweeps.spool import score
-from sweeps.stages import Stages
+
+if TYPE_CHECKING:
+    from sweeps.stages import Stages
 
 PLAIN_SECONDS = 15.0  # between plain lines
 DRAW_SECONDS = 0.5  # between redrawings
@@ -28,7 +33,7 @@ class Snapshot:
 
     Attributes:
         done, running, total: trials; the total is exact once the cuts are known.
-        seconds_left: estimated wall time.
+        seconds_left: estimated wall time; NaN where nothing has been measured yet.
         outcomes: outcome -> trials.
         best: training size -> (score of its best trial so far in [0, 1], what that trial is).
         last_failure: the last line of the last failure's traceback, "" if none failed.
@@ -43,26 +48,58 @@ class Snapshot:
     last_failure: str = ""
 
 
+class ToCome(NamedTuple):
+    """Trials of a training size that are not in the plan yet.
+
+    Attributes:
+        config: a cell of that size; its seeds are those of the cells around the baseline.
+        search: trials still to be asked of Optuna, each under `search_seeds` seeds.
+        around: cells around the baseline.
+    """
+
+    config: TrialConfig
+    search: int
+    search_seeds: int
+    around: int
+
+    def costs(self, cost: CostModel) -> Estimate:
+        """Seconds of training these trials."""
+        one = cost.training(self.config.replace(seeds=self.config.seeds[:1]))
+        trainings = self.search * self.search_seeds + self.around * len(self.config.seeds)
+        return one.scaled(trainings)
+
+
 def take_snapshot(
-    stages: Stages, mode: str, cost: CostModel, parallel: int, running: Mapping[str, float]
+    trials: Mapping[str, Sequence[Row]],
+    results: Mapping[str, Mapping[str, Any]],
+    to_come: Iterable[ToCome],
+    cost: CostModel,
+    parallel: int,
+    running: Mapping[str, float],
 ) -> Snapshot:
     """The sweep as it stands.
 
     Args:
-        stages: plan and results.
-        mode: of the sweep.
+        trials: what is asked for, as far as it is planned: trial_id -> rows.
+        results: trial_id -> result.
+        to_come: what is not planned yet.
         cost: seconds per trial.
         parallel: trials that run at the same time.
         running: trial_id -> fraction done.
     """
-    trials = stages.plan.trials()
-    snapshot = Snapshot(done=len(stages.results), running=len(running))
-    left = 0.0
+    snapshot = Snapshot(done=len(trials.keys() & results.keys()), running=len(running))
+    left = longest = 0.0
+    sizes: dict[int, tuple[TrialConfig, set[int]]] = {}  # n -> a config, all seeds that are left
     failures: list[tuple[float, str]] = []
     for trial_id, rows in trials.items():
-        config, result = rows[0].config, stages.results.get(trial_id)
+        config, result = rows[0].config, results.get(trial_id)
         if result is None:
-            left += cost.trial_seconds(config) * (1.0 - running.get(trial_id, 0.0))
+            known = cost.knows(config)
+            seconds = cost.trial_seconds(config) if known else math.nan
+            seconds *= 1.0 - running.get(trial_id, 0.0)
+            left += seconds
+            longest = max(longest, seconds)
+            sizes.setdefault(config.train_size, (config, set()))[1].update(config.seeds)
             continue
         snapshot.outcomes[result["outcome"]] += 1
         if result["outcome"] == "failed":
@@ -74,32 +111,66 @@ def take_snapshot(
     if failures:
         snapshot.last_failure = max(failures)[1]
     snapshot.total = len(trials)
-    for size, (search, around) in unplanned_trials(stages, mode).items():
-        snapshot.total += search + around
-        seeds, searchers = len(stages.space.seeds), len(stages.space.search_seeds)
-        left += cost.seconds_per_seed(size) * (search * searchers + around * seeds)
-        left += cost.pretrain_seconds(size) * seeds
-    snapshot.seconds_left = left / max(1, parallel)
+    for group in to_come:
+        snapshot.total += group.search + group.around
+        if group.search + group.around:
+            config = group.config
+            left += group.costs(cost).mid if cost.knows(config) else math.nan
+            seeds = config.seeds if group.around else config.seeds[: group.search_seeds]
+            sizes.setdefault(config.train_size, (config, set()))[1].update(seeds)
+    for config, needed in sizes.values():
+        left += len(needed) * cost.pretraining(config.replace(seeds=tuple(needed))).mid
+    snapshot.seconds_left = max(left / max(1, parallel), longest)
     return snapshot
 
 
-def unplanned_trials(stages: Stages, mode: str) -> dict[int, tuple[int, int]]:
-    """Training size -> (search trials still to be asked for, cells still to be planned)."""
-    left = {}
-    for size, (search, around) in planned_trials(stages.space, mode).items():
-        rows = [row for row in stages.plan if row.config.train_size == size]
-        asked = len({row.trial_id for row in rows if row.role == "search"})
-        if size in stages.searches and stages.searches[size].complete:
-            asked = search
-        cut = any(row.role != "search" for row in rows)
-        left[size] = (max(0, search - asked), 0 if cut else around)
+def trials_to_come(
+    sizes: Mapping[int, tuple[TrialConfig, Size]],
+    search_seeds: int,
+    rows: Iterable[Row],
+    searched: Container[int] = (),
+) -> list[ToCome]:
+    """What is still to be planned, by training size.
+
+    Args:
+        sizes: training size -> a cell of it, and how many trials it will have in all.
+        search_seeds: seeds of a search trial.
+        rows: the plan.
+        searched: sizes whose search has named its last trial, maybe early.
+    """
+    asked: Counter[int] = Counter()
+    planned = set()
+    for row in rows:
+        if row.role == "search":
+            asked[row.config.train_size] += 1
+        elif row.role != "superseded":
+            planned.add(row.config.train_size)
+    left = []
+    for n, (config, size) in sizes.items():
+        search = 0 if n in searched else max(0, size.search - asked[n])
+        left.append(ToCome(config, search, search_seeds, 0 if n in planned else size.around))
     return left
 
 
-def expected_trials(stages: Stages, mode: str) -> int:
-    """Trials of the whole sweep, as far as that is known: those planned and those to come."""
-    to_come = sum(search + around for search, around in unplanned_trials(stages, mode).values())
-    return len(stages.plan.trials()) + to_come
+def of_stages(stages: Stages) -> tuple[dict[str, Sequence[Row]], list[ToCome]]:
+    """What a command asks for: the trials that are planned, and what is to come."""
+    space = stages.space
+    sizes = {
+        n: (space.base_config(n).replace(seeds=space.seeds[: size.around_seeds]), size)
+        for n, size in stages.sizes.items()
+    }
+    rows = [row for row in stages.plan if row.trial_id in stages.asked]
+    searched = {n for n, search in stages.searches.items() if search.complete}
+    planned = stages.plan.trials()
+    to_come = trials_to_come(sizes, len(space.search_seeds), rows, searched)
+    return {trial_id: planned[trial_id] for trial_id in stages.asked}, to_come
+
+
+def expected_trials(stages: Stages) -> int:
+    """Trials of the whole sweep, as far as that is known: all that are planned, and those that
+    the command will add."""
+    planned = sum(rows[0].role != "superseded" for rows in stages.plan.trials().values())
+    return planned + sum(size.search + size.around for size in of_stages(stages)[1])
 
 
 def describe(row: Row) -> str:
@@ -148,18 +219,30 @@ class Screen:
             self.console.print(Text(line(snapshot)))
 
 
+def show_once(snapshot: Snapshot, console: Console) -> None:
+    """The screen as it would be drawn now: a table on a terminal, a line elsewhere."""
+    console.print(_table(snapshot) if console.is_terminal else Text(line(snapshot)))
+
+
 def line(snapshot: Snapshot) -> str:
     """A snapshot as one line."""
     parts = [f"{snapshot.done}/{snapshot.total} trials done"]
     if snapshot.done < snapshot.total:
         parts[0] += f", {snapshot.running} running"
-        parts.append(f"about {format_seconds(snapshot.seconds_left)} left")
+        parts.append(time_left(snapshot))
     if snapshot.best:
         best = (f"{100 * v:.2f} % (n={n})" for n, (v, _) in sorted(snapshot.best.items()))
         parts.append("best on validation " + ", ".join(best))
     bad = {k: v for k, v in sorted(snapshot.outcomes.items()) if k != "finished"}
     parts += [f"{count} {outcome}" for outcome, count in bad.items()]
     return "; ".join(parts)
+
+
+def time_left(snapshot: Snapshot) -> str:
+    """'about 12 min left'."""
+    if math.isnan(snapshot.seconds_left):
+        return "time left unknown"
+    return f"about {format_seconds(snapshot.seconds_left)} left"
 
 
 def _table(snapshot: Snapshot) -> Table:
@@ -169,7 +252,7 @@ def _table(snapshot: Snapshot) -> Table:
     table.add_row(
         "trials",
         f"{'━' * filled}[dim]{'━' * (30 - filled)}[/dim] {snapshot.done}/{snapshot.total}"
-        f" done, {snapshot.running} running, about {format_seconds(snapshot.seconds_left)} left",
+        f" done, {snapshot.running} running, {time_left(snapshot)}",
     )
     for n, (value, what) in sorted(snapshot.best.items()):
         table.add_row(f"best, n={n}", f"{100 * value:.2f} % on validation at {what}")

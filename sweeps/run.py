@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
 import click
 
 from kdgan_core.config import FIELDS, describe_range, parse_value
-from sweeps.plan import MODES
-from sweeps.space import Space, SpaceError, experiments, load_space
-
-if TYPE_CHECKING:
-    from sweeps.sweep import Options
+from sweeps.caps import CapError, Caps
+from sweeps.options import Options
+from sweeps.space import BASELINES, Space, SpaceError, experiments, load_space
+from sweeps.words import MODES, RETRY, RULES, SAMPLERS, UsageProblem
 
 
 def _help() -> str:
@@ -30,10 +31,16 @@ def _help() -> str:
     Examples:
       python sweeps/run.py digits                     a whole study in minutes, no download
       python sweeps/run.py mnist --quick              a rehearsal on real MNIST
-      python sweeps/run.py mnist --dry-run            what it would run, and how long it takes
+      python sweeps/run.py mnist --dry-run            what it would run, and what that costs
+      python sweeps/run.py mnist --max-hours 2        as much as fits into two hours, then resume
       python sweeps/run.py mnist --mode sensitivity --train-size 100 --seeds 10
       python sweeps/run.py mnist --mode baseline --set gamma=0.001 --set steps=5000
       python sweeps/run.py mnist --set method=nagan --mode search --trials 50
+      python sweeps/run.py mnist --mode grid --factors beta,gamma --train-size 100
+
+    \b
+    Exit code: 0 all trials have an outcome and none failed; 1 some failed, or the storage is
+    full; 2 the command or its surroundings are at fault; 3 a cap ended it; 130 interrupted.
     """
 
 
@@ -52,19 +59,13 @@ def _fields() -> str:
     return "\n".join(lines)
 
 
-class UsageProblem(click.ClickException):
-    """Printed as one sentence."""
-
-    exit_code = 2
-
-
 def fail(message: str) -> NoReturn:
     """Ends the program with exit code 2 and one sentence."""
     raise UsageProblem(message)
 
 
-def parse_changes(words: tuple[str, ...]) -> Mapping[str, object]:
-    """The --set words as typed config fields.
+def parse_changes(words: tuple[str, ...], option: str = "--set") -> Mapping[str, object]:
+    """The words of --set, or of --baseline, as typed config fields.
 
     Raises:
         SpaceError: a word without '=', an unknown field, or a value not of its type.
@@ -73,122 +74,283 @@ def parse_changes(words: tuple[str, ...]) -> Mapping[str, object]:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
-            raise SpaceError(f"--set {word} has no value: write --set name=value")
+            raise SpaceError(f"{option} {word} has no value: write {option} name=value")
         try:
             changes[name.strip()] = parse_value(name.strip(), text.strip())
         except ValueError as error:
-            raise SpaceError(f"--set {word}: {error} (--help lists the fields)") from None
+            raise SpaceError(f"{option} {word}: {error} (--help lists the fields)") from None
     return changes
 
 
+def parse_baseline(words: tuple[str, ...]) -> str | Mapping[str, object] | None:
+    """The --baseline words: 'best', 'paper', or typed config fields.
+
+    Raises:
+        SpaceError: a word that is none of these, or a mixture.
+    """
+    if not words:
+        return None
+    if len(words) == 1 and words[0] in BASELINES:
+        return words[0]
+    return parse_changes(words, "--baseline")
+
+
+def split_names(ctx: object, param: object, value: str | None) -> tuple[str, ...]:
+    """'beta,gamma' as ('beta', 'gamma')."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
+
+
+class Finite(click.FloatRange):
+    """A range of numbers that has neither infinity nor NaN, which no bound keeps out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+def check_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """`value` if a message can be posted there."""
+    if value is None:
+        return None
+    try:
+        parts = urllib.parse.urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url:
+        raise click.BadParameter(f"{value!r} is not an http:// or https:// address.", ctx, param)
+    return value
+
+
+class Grouped(click.Command):
+    """A command whose help lists its options under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        left = {p.name: p for p in self.get_params(ctx) if isinstance(p, click.Option)}
+        for heading, names in HEADINGS.items():
+            chosen = [left.pop(name) for name in names]
+            records = [r for r in (param.get_help_record(ctx) for param in chosen) if r]
+            with formatter.section(heading):
+                formatter.write_dl(records)
+        rest = [r for r in (param.get_help_record(ctx) for param in left.values()) if r]
+        with formatter.section("Other"):
+            formatter.write_dl(rest)
+
+
+HEADINGS = {
+    "What to train": (
+        "mode", "train_sizes", "seeds", "trials", "changes", "quick",
+    ),
+    "Search and levels": (
+        "sampler", "early_stopping", "seed", "baseline", "factors", "levels",
+    ),
+    "Size, cost and caps": (
+        "dry_run", "as_json", "usd_per_hour", "max_hours", "max_gpu_hours", "max_usd",
+        "max_trials", "max_failures",
+    ),
+    "Going on": ("status", "retry", "accept_changes"),
+    "Where and with what": (
+        "data_dir", "storage", "tracking_uri", "cpus_per_trial", "gpus_per_trial",
+        "skip_preflight", "notify",
+    ),
+}  # fmt: skip
+POSITIVE = Finite(min=0, min_open=True)
+
+
 @click.command(
-    help=_help(), epilog=_fields(), context_settings={"help_option_names": ["-h", "--help"]}
-)
+    cls=Grouped, help=_help(), epilog=_fields(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @click.argument("experiment")
 @click.option(
-    "--mode",
-    type=click.Choice(MODES),
-    default="study",
-    show_default=True,
-    help="What to run; baseline is the one cell the cuts stand on.",
-)
-@click.option("--trials", type=int, help="Search trials per training size.")
-@click.option("--seeds", type=int, help="Seeds of every cell around the baseline.")
+    "--mode", type=click.Choice(MODES), default="study", show_default=True,
+    help="study: search, then one factor at a time around the best. search, sensitivity: one half"
+    " of it. grid: two factors at once. sobol: a design for importances. baseline: the one cell.",
+)  # fmt: skip
 @click.option(
     "--train-size",
     "train_sizes",
     type=int,
     multiple=True,
-    help="Training images n; repeat it for several. Default: the experiment's.",
+    help="Training images n; repeatable. Default: the experiment's.",
 )
 @click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Fix a field of the trial's configuration (listed below); repeatable. A factor "
-    "fixed so is neither searched nor varied.",
+    "--seeds", type=int, help="Seeds of every cell around the baseline; more can be added later."
 )
+@click.option(
+    "--trials", type=int, help="Search or Sobol trials per training size; more can be added later."
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="NAME=VALUE",
+    help="Fix a field of the trial's configuration (listed below); repeatable. A factor fixed so"
+    " is neither searched nor varied.",
+)  # fmt: skip
 @click.option("--quick", is_flag=True, help="Fewer levels, seeds and steps: a rehearsal.")
-@click.option("--dry-run", is_flag=True, help="Print size and cost, run and write nothing.")
 @click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    envvar="KDGAN_DATA",
-    show_envvar=True,
-    help="Data folder. Default: the user's cache directory.",
+    "--sampler",
+    type=click.Choice(SAMPLERS),
+    default="tpe",
+    show_default=True,
+    help="Optuna's, of the search.",
 )
+@click.option(
+    "--early-stopping", type=click.Choice(RULES), default="asha", show_default=True,
+    help="End search trials that lag, from a third of their budget on. Never a cell of a curve.",
+)  # fmt: skip
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the search and of the Sobol design.",
+)
+@click.option(
+    "--baseline", multiple=True, metavar="best|paper|NAME=VALUE",
+    help="Where the levels are varied around: the best found (default of study; elsewhere of the"
+    " storage's searches), the paper's (default elsewhere), or the paper's with these fields.",
+)  # fmt: skip
+@click.option(
+    "--factors",
+    callback=split_names,
+    metavar="A,B",
+    help="Vary these only, of alpha, beta, gamma, tau; a grid has two. Default: all,"
+    " in a grid beta,gamma.",
+)
+@click.option(
+    "--levels", multiple=True, metavar="printed|authors|FACTOR=L,L",
+    help="The paper's axes as printed (default), what its authors ran, or a factor's own levels"
+    " (tau's: kind:start:end); repeatable. More can be added later.",
+)  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True, help="Print the plan with its cost; run and write nothing."
+)
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run: as JSON.")
+@click.option("--usd-per-hour", type=POSITIVE, help="Price of all machines together.")
+@click.option(
+    "--max-hours",
+    type=POSITIVE,
+    help="No trial starts that would end later. All caps count from this command's start.",
+)
+@click.option("--max-gpu-hours", type=POSITIVE, help="GPUs times hours of all trials.")
+@click.option("--max-usd", type=POSITIVE, help="Hours times --usd-per-hour.")
+@click.option("--max-trials", type=click.IntRange(min=1), help="Trials started.")
+@click.option(
+    "--max-failures", type=click.IntRange(min=1), help="Start no more after so many failed."
+)
+@click.option("--status", is_flag=True, help="Show how the sweep stands; from any terminal.")
+@click.option(
+    "--retry", type=click.Choice(tuple(RETRY)), default="failed", show_default=True,
+    help="Ended trials to run again: failed, also collapsed and diverged, or all.",
+)  # fmt: skip
+@click.option(
+    "--accept-changes",
+    is_flag=True,
+    help="Go on with a half-done sweep although code or plan have changed.",
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), envvar="KDGAN_DATA", show_envvar=True,
+    help="Data folder. Default: the user's cache directory.",
+)  # fmt: skip
 @click.option(
     "--storage",
     type=click.Path(path_type=Path),
     default=Path("sweep_runs"),
     show_default=True,
-    help="Folder for plans, spools and pretrained players.",
+    help="Folder for plans, spools, checkpoints, pretrained players.",
 )
 @click.option(
-    "--tracking-uri",
-    envvar="MLFLOW_TRACKING_URI",
-    show_envvar=True,
-    default="sqlite:///mlflow.db",
-    show_default=True,
-    help="MLflow store or server.",
-)
+    "--tracking-uri", envvar="MLFLOW_TRACKING_URI", show_envvar=True,
+    default="sqlite:///mlflow.db", show_default=True, help="MLflow store or server.",
+)  # fmt: skip
 @click.option(
     "--cpus-per-trial",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     default=1.0,
     show_default=True,
     help="Cores, and torch threads, of a trial.",
 )
 @click.option(
-    "--gpus-per-trial",
-    type=click.FloatRange(min=0),
+    "--gpus-per-trial", type=Finite(min=0),
     help="GPUs of a trial; a fraction shares one. Default: 0.25 if Ray sees any, else 0.",
+)  # fmt: skip
+@click.option(
+    "--skip-preflight",
+    is_flag=True,
+    help="Start without the checks of data, storage, store, nodes and one short trial.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Seed of the search.")  # fmt: skip
+@click.option(
+    "--notify",
+    metavar="URL",
+    callback=check_url,
+    help="Post a JSON message there at the end (also by a cap) and at the first failure.",
+)
 def main(
     experiment: str, mode: str, trials: int | None, seeds: int | None,
-    train_sizes: tuple[int, ...], changes: tuple[str, ...], quick: bool, dry_run: bool,
-    data_dir: Path | None, storage: Path, tracking_uri: str, cpus_per_trial: float,
-    gpus_per_trial: float | None, seed: int,
+    train_sizes: tuple[int, ...], changes: tuple[str, ...], quick: bool, sampler: str,
+    early_stopping: str, seed: int, baseline: tuple[str, ...], factors: tuple[str, ...],
+    levels: tuple[str, ...], dry_run: bool, as_json: bool, usd_per_hour: float | None,
+    max_hours: float | None, max_gpu_hours: float | None, max_usd: float | None,
+    max_trials: int | None, max_failures: int | None, status: bool, retry: str,
+    accept_changes: bool, data_dir: Path | None, storage: Path, tracking_uri: str,
+    cpus_per_trial: float, gpus_per_trial: float | None, skip_preflight: bool,
+    notify: str | None,
 ) -> None:  # fmt: skip
-    try:
-        space = load_space(
-            experiment, quick=quick, train_sizes=train_sizes, seeds=seeds, trials=trials,
-            changes=parse_changes(changes),
-        )  # fmt: skip
-    except SpaceError as error:
-        fail(str(error))
-    from sweeps.sweep import Options
-
+    caps = Caps(max_hours, max_gpu_hours, max_usd, max_trials, max_failures, usd_per_hour)
     options = Options(
         mode=mode, quick=quick, data_dir=data_dir, storage=storage, tracking_uri=tracking_uri,
         cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, seed=seed,
-        command=shlex.join(["python", *sys.argv]),
+        command=shlex.join(["python", *sys.argv]), sampler=sampler,
+        early_stopping=early_stopping, retry=retry, accept_changes=accept_changes,
+        preflight=not skip_preflight, notify=notify, caps=caps,
     )  # fmt: skip
-    sys.exit(_run(space, options, dry_run))
+    try:
+        if as_json and not dry_run:
+            raise SpaceError("--json goes with --dry-run")
+        if dry_run and status:
+            raise SpaceError("--dry-run and --status are two commands: give one of them")
+        caps.check(gpus_per_trial)
+        space = load_space(
+            experiment, mode, quick=quick, train_sizes=train_sizes, seeds=seeds, trials=trials,
+            changes=parse_changes(changes), factors=factors, levels=levels,
+            baseline=parse_baseline(baseline),
+        )  # fmt: skip
+    except (CapError, SpaceError) as error:
+        fail(str(error))
+    action = "dry_run" if dry_run else "status" if status else "run"
+    sys.exit(_act(action, space, options, as_json))
 
 
-def _run(space: Space, options: Options, dry_run: bool) -> int:
-    from filelock import Timeout
+def _act(action: str, space: Space, options: Options, as_json: bool) -> int:
     from rich.console import Console
 
     from kdgan_core.data import DataError
-    from sweeps.closing import print_plan
+    from sweeps.folder import StorageError, sweep_folder
+    from sweeps.manifest import ManifestError
     from sweeps.plan import PlanError
-    from sweeps.sweep import StorageError, run_sweep
+    from sweeps.resources import PreflightError
 
     console = Console(highlight=False, soft_wrap=True)
     try:
-        if dry_run:
-            print_plan(space, options, console)
+        if action == "status":
+            from sweeps.status import print_status
+
+            print_status(sweep_folder(space, options), console)
             return 0
+        if action == "dry_run":
+            from sweeps.dry_run import describe_plan, print_plan
+
+            facts = describe_plan(space, options, sweep_folder(space, options))
+            print_plan(facts, as_json, console)
+            return 0
+        from sweeps.sweep import run_sweep
+
         return run_sweep(space, options, console)
-    except (DataError, PlanError, SpaceError, StorageError) as error:
+    except (
+        CapError, DataError, ManifestError, PlanError, PreflightError, SpaceError, StorageError,
+    ) as error:  # fmt: skip
         fail(str(error))
-    except Timeout:
-        fail("another process is running this very sweep in the same storage folder: wait for it")
     except KeyboardInterrupt:
         console.print("interrupted: what has finished is kept, the same command goes on")
         return 130

@@ -2,97 +2,72 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
-import platform
+import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import filelock
 from rich.console import Console
 from rich.text import Text
 
 from kdgan_core.data import load_dataset
-from sweeps import environment
-from sweeps.closing import print_best, print_next
-from sweeps.cost import CostModel, format_seconds, probe_seconds
-from sweeps.plan import definition, sweep_id
-from sweeps.progress import Screen, expected_trials, line, take_snapshot
+from sweeps import closing
+from sweeps.best import best_in_storage
+from sweeps.caps import Budget
+from sweeps.cost import CostModel, format_seconds, kind, learn_from_storage
+from sweeps.folder import locked, make_folder, sweep_folder
+from sweeps.manifest import (
+    ManifestError,
+    code_differences,
+    keep_sizes,
+    new_manifest,
+    plan_differences,
+    read_manifest,
+    write_manifest,
+)
+from sweeps.notify import notify
+from sweeps.options import Options
+from sweeps.progress import Screen, Snapshot, expected_trials, line, of_stages, take_snapshot
 from sweeps.record import Recorder
+from sweeps.resources import parallel_trials
 from sweeps.space import Space
-from sweeps.stages import Stages
+from sweeps.stages import Stages, Task
 
 if TYPE_CHECKING:
-    from sweeps.execute import Workers
+    from sweeps.worker import Workers
 
 LONG_SECONDS = 3600.0  # from here on a sweep on a CPU says how to make it short
-RECORD_SECONDS = 120.0  # how long the end waits for the tracking server
-DEFAULT_GPUS_PER_TRIAL = 0.25  # small players: several trials keep one GPU busy
-
-
-class StorageError(Exception):
-    """The storage folder or the cluster cannot carry the sweep; the message says why."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The command line's options that do not change what is trained.
-
-    Attributes:
-        mode: study | search | sensitivity | baseline.
-        quick: whether the space is the quick one; recorded.
-        data_dir: the data folder, None for the default.
-        storage: folder of all sweeps: plans, spools, pretrained players.
-        tracking_uri: MLflow store or server.
-        cpus_per_trial: cores of a trial.
-        gpus_per_trial: GPUs of a trial; None is 0.25 where Ray sees any.
-        seed: of the search.
-        command: what the user typed; recorded and shown.
-    """
-
-    mode: str
-    quick: bool
-    data_dir: Path | None
-    storage: Path
-    tracking_uri: str
-    cpus_per_trial: float
-    gpus_per_trial: float | None
-    seed: int
-    command: str
+CAPPED = 3  # exit code when a cap ended the command
 
 
 def run_sweep(space: Space, options: Options, console: Console) -> int:
     """Runs what is missing of the sweep and records it.
 
     Returns:
-        The exit code: 0 if every trial reached an outcome and none failed, 1 if some did not, 130
-        after Ctrl-C.
+        The exit code: 0 if every trial reached an outcome and none failed, 1 if some did not, 3 if
+        a cap ended the command before that, 130 after Ctrl-C.
 
     Raises:
+        CapError: a cap could never act.
         DataError: the data are absent or damaged.
+        ManifestError: the sweep has become another one, or what is known of it cannot be read.
         PlanError: the plan on disk cannot be read.
-        StorageError: the storage folder cannot be written, or no trial could ever start.
-        filelock.Timeout: another process runs this sweep.
+        PreflightError: the sweep could not run to its end.
+        StorageError: the storage folder cannot be written, or another process runs this sweep.
     """
+    options.caps.check(options.gpus_per_trial)
     dataset = load_dataset(str(space.fixed["dataset"]), options.data_dir)
-    folder = _make_folder(options.storage, sweep_id(space, options.mode, options.seed))
-    with filelock.FileLock(folder / "lock", timeout=0):
+    folder = make_folder(sweep_folder(space, options))
+    with locked(folder, options.command):
         sweep = _Sweep(space, options, folder, dataset.checksum, console)
-        interrupted = False
-        if sweep.stages.exhausted:
+        if not sweep.stages.missing and sweep.stages.exhausted:
             console.print(f"sweep {folder.name}: all trials have finished, nothing to train")
-        else:
-            try:
-                sweep.train()
-            except KeyboardInterrupt:
-                interrupted = True
-                console.print("interrupted: what has finished is kept")
-        return sweep.finish(interrupted)
+            return sweep.finish("")
+        return sweep.finish(sweep.train())
 
 
 class _Sweep:
@@ -101,109 +76,194 @@ class _Sweep:
     def __init__(
         self, space: Space, options: Options, folder: Path, checksum: str, console: Console
     ) -> None:
-        """Opens the plan and starts recording what has ended already."""
-        self.space, self.options, self.console = space, options, console
-        self.name = folder.name
-        self.recorder = Recorder(
-            options.tracking_uri, space.experiment, self.name, folder / "spool"
-        )
-        self.stages = Stages(space, options.mode, options.seed, folder, self.recorder.trial_ended)
-        facts = _facts(space, options, checksum)
-        facts["planned_trials"] = str(expected_trials(self.stages, options.mode))
-        self.recorder.start(facts)
-        self.cost = CostModel({})
-        for trial_id in list(self.stages.results):
-            self._trial_ended(trial_id)
-
-    def train(self) -> None:
-        """Runs the missing trials, on Ray.
+        """Opens the plan and reads what has ended already.
 
         Raises:
-            KeyboardInterrupt: on Ctrl-C or SIGTERM, after Ray has been shut down.
+            ManifestError: the sweep has become another one.
+            PlanError: the plan on disk cannot be read.
         """
-        from sweeps.execute import execute, start_ray, stop_ray
+        self.space, self.options, self.console, self.folder = space, options, console, folder
+        self.manifest = new_manifest(space, options, checksum)
+        _accept_changes(folder, self.manifest, options.accept_changes, console)
+        self.budget: Budget | None = None
+        self.storage_error = ""
+        self.paused = 0
+        self.recorder = Recorder(
+            options.tracking_uri, space.experiment, folder.name, folder / "spool"
+        )
+        self._recording = False
+        self.cost = CostModel()
+        self.stages = Stages(
+            Task(space, options.mode, options.sampler, options.seed, options.retry),
+            folder,
+            self.recorder.trial_ended,
+            lambda n: best_in_storage(options.storage, space, n),
+        )
+        closing.print_corrupt(self.stages, console)
+        for trial_id, rows in self.stages.plan.trials().items():
+            if trial_id in self.stages.results:
+                self.cost.learn(rows[0].config, self.stages.results[trial_id])
+                self.recorder.trial_ended(trial_id, rows)
+        self.manifest["expected_trials"] = expected_trials(self.stages)
+        write_manifest(folder, self.manifest)
+
+    def train(self) -> str:
+        """Runs the missing trials, on Ray.
+
+        Returns:
+            What ended it early: "interrupted", "storage", "cap", or "" if nothing did.
+
+        Raises:
+            PreflightError: the sweep could not run to its end.
+        """
+        from sweeps.execute import StorageFull, start_ray, stop_ray
+        from sweeps.preflight import check_store
 
         try:
+            if self.options.preflight:
+                check_store(self.options.tracking_uri)
             if self.console.is_terminal:
                 self.console.print("starting Ray ...")
-            resources = start_ray()
+            start_ray()
             signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets a handler of its own
-            workers, parallel = _workers(self.options, resources, self.stages.folder)
-            self._probe("cuda" if workers.gpus else "cpu")
-            self._announce(
-                parallel, f"{resources.get('GPU', 0):g} GPUs" if workers.gpus else "CPU"
-            )
-            with Screen(self.console) as screen:
-                started = time.monotonic()
-
-                def on_beat(running: Mapping[str, float]) -> None:
-                    if not screen.due:
-                        return
-                    snapshot = take_snapshot(
-                        self.stages, self.options.mode, self.cost, parallel, running
-                    )
-                    if snapshot.done == self.stages.resumed and not any(running.values()):
-                        elapsed = time.monotonic() - started  # only pretraining so far
-                        snapshot.seconds_left = max(0.0, snapshot.seconds_left - elapsed)
-                    screen.show(snapshot)
-
-                on_beat({})
-                execute(self.stages, workers, self._trial_ended, on_beat)
-            last = take_snapshot(self.stages, self.options.mode, self.cost, parallel, {})
-            self.console.print(Text(line(last)))
+            self._train()
+        except KeyboardInterrupt:
+            self.console.print("interrupted: what has finished is kept")
+            return "interrupted"
+        except StorageFull as error:
+            self.storage_error = str(error)
+            return "storage"
         finally:
             stop_ray()
+        return "cap" if self.budget and self.budget.reached else ""
 
-    def finish(self, interrupted: bool) -> int:
-        """Closes the record, prints the closing words, gives the exit code."""
-        planned = self.stages.plan.trials()
-        results = self.stages.results
-        outcomes = [results[trial_id]["outcome"] for trial_id in planned if trial_id in results]
-        failed, missing = outcomes.count("failed"), len(planned) - len(outcomes)
-        complete = not (failed or missing or interrupted) and self.stages.exhausted
-        total = len(planned) if complete else expected_trials(self.stages, self.options.mode)
-        self._close_record(
-            "KILLED" if interrupted else "FINISHED" if complete else "FAILED", total
-        )
-        print_best(self.space, self.stages, self.console)
-        if failed:
+    def _train(self) -> None:
+        from sweeps.execute import execute, node_resources
+        from sweeps.stopping import EarlyStopping
+
+        nodes = node_resources()
+        workers, parallel = self._workers(nodes)
+        self._start_recording({"gpus_per_trial": workers.gpus, "nodes": nodes})
+        self.budget = Budget(self.options.caps, workers.gpus)
+        self.manifest["parallel"] = parallel
+        write_manifest(self.folder, self.manifest)
+        self._preflight(workers)
+        device = f"{sum(n.get('GPU', 0.0) for n in nodes):g} GPUs" if workers.gpus else "CPU"
+        self._announce(parallel, device)
+        stopping = EarlyStopping(self.options.early_stopping)
+        self.stages.replay_into(stopping)
+        with Screen(self.console) as screen:
+            started = time.monotonic()
+
+            def on_beat(running: Mapping[str, float]) -> None:
+                if not screen.due:
+                    return
+                snapshot = self._snapshot(parallel, running)
+                if snapshot.done == self.stages.resumed and not any(running.values()):
+                    elapsed = time.monotonic() - started  # only pretraining so far
+                    snapshot.seconds_left = max(0.0, snapshot.seconds_left - elapsed)
+                screen.show(snapshot)
+
+            on_beat({})
+            self.paused = execute(
+                self.stages, workers, self.budget, stopping, self._trial_ended, on_beat,
+                lambda row: self.cost.trial_seconds(row.config)
+                + len(row.config.seeds) * self.cost.pretraining(row.config).mid,
+                lambda: parallel_trials(self.options, node_resources())[1],
+            )  # fmt: skip
+        self.console.print(Text(line(self._snapshot(parallel, {}))))
+
+    def finish(self, why: str) -> int:
+        """Closes the record, prints the closing words, gives the exit code.
+
+        Args:
+            why: what `train` returned.
+        """
+        self._start_recording({})
+        stages = self.stages
+        outcomes = [stages.results[t]["outcome"] for t in stages.asked if t in stages.results]
+        failed = outcomes.count("failed")
+        complete = not (why or failed or stages.missing) and stages.exhausted
+        if complete and why == "cap":
+            why = ""
+        status = "KILLED" if why == "interrupted" else "FINISHED" if complete else "FAILED"
+        recorded = self._close_record(status)
+        closing.print_best(self.space, stages, self.console)
+        closing.print_failed(failed, stages, self.console)
+        if why == "storage":
             self.console.print(
-                f"{failed} trials failed: their tracebacks are in {self.stages.spool} and in"
-                " MLflow; the same command tries them again",
+                f"the storage cannot be written: {self.storage_error}. What has finished is kept;"
+                " make space, then the same command goes on",
                 style="red",
             )
-        print_next(self.space, self.options, self.name, complete, self.console)
-        return 130 if interrupted else 0 if complete else 1
+        if why == "cap" and self.budget is not None:
+            closing.print_cap(self.budget, self.paused, self.console)
+        closing.print_next(
+            self.space, self.options, self.folder.name, complete, recorded, self.console
+        )
+        code = {"interrupted": 130, "cap": CAPPED, "storage": 1}.get(why, 0 if complete else 1)
+        self._tell(
+            "ended",
+            closing.summary(
+                self.folder.name,
+                why,
+                complete,
+                outcomes,
+                self.budget.reached if self.budget else "",
+            ),
+            code,
+        )
+        return code
 
-    def _close_record(self, status: str, planned_trials: int) -> None:
-        if self.recorder.left > 10:
-            self.console.print("bringing MLflow up to date")
-        if not self.recorder.close(status, planned_trials, RECORD_SECONDS):
-            reason = self.recorder.error or f"no answer for {RECORD_SECONDS:.0f} s"
-            self.console.print(
-                f"warning: MLflow at {self.options.tracking_uri} does not have all of it"
-                f" ({reason}). Nothing is lost: the same command records what is missing.",
-                style="yellow",
-            )
+    def _workers(self, nodes: list[dict[str, float]]) -> tuple[Workers, int]:
+        """Resources and folders of a trial, and how many trials run at a time."""
+        from sweeps.worker import Workers
 
-    def _trial_ended(self, trial_id: str) -> None:
-        rows = self.stages.plan.trials()[trial_id]
-        if trial_id in self.stages.results:
-            self.cost.learn(rows[0].config, self.stages.results[trial_id])
-        self.recorder.trial_ended(trial_id, rows)
+        gpus, parallel = parallel_trials(self.options, nodes)
+        folder, data_dir = self.folder.resolve(), self.options.data_dir
+        workers = Workers(
+            cpus=self.options.cpus_per_trial,
+            gpus=gpus,
+            data_dir=str(data_dir.resolve()) if data_dir else None,
+            cache_dir=str(self.options.storage.resolve() / "cache"),
+            spool=str(folder / "spool"),
+            checkpoints=str(folder / "checkpoints"),
+        )
+        return workers, parallel
 
-    def _probe(self, device: str) -> None:
-        for n in self.space.train_sizes:
-            if not self.cost.knows(n):
-                probe = probe_seconds(self.space.base_config(n), self.options.data_dir, device)
-                self.cost.expect(n, probe)
+    def _preflight(self, workers: Workers) -> None:
+        """Checks the storage on every node and one cheapest row; times what has no estimate."""
+        from sweeps.preflight import check_nodes, check_storage, rehearse
+
+        if self.options.preflight:
+            warning = check_storage(self.folder)
+            if warning:
+                self.console.print(f"warning: {warning}", style="yellow")
+            check_nodes(self.folder)
+        configs = [self.space.base_config(n) for n in self.space.train_sizes]
+        learn_from_storage(
+            self.cost, self.options.storage, configs, workers.device, workers.threads
+        )
+        unknown = {kind(c): c for c in reversed(configs) if not self.cost.knows(c)}
+        unknown |= {kind(r[0].config): r[0].config for r in self.stages.plan.trials().values()
+                    if not self.cost.knows(r[0].config)}  # fmt: skip
+        probed = list(unknown.values()) or configs[:1] * self.options.preflight
+        if probed:
+            probes = rehearse(probed, workers, self.folder, self.options.preflight)
+            for config, probe in zip(probed, probes, strict=True):
+                if not self.cost.knows(config):
+                    self.cost.expect(config, probe)
+
+    def _snapshot(self, parallel: int, running: Mapping[str, float]) -> Snapshot:
+        trials, to_come = of_stages(self.stages)
+        return take_snapshot(trials, self.stages.results, to_come, self.cost, parallel, running)
 
     def _announce(self, parallel: int, device: str) -> None:
-        first = take_snapshot(self.stages, self.options.mode, self.cost, parallel, {})
+        first = self._snapshot(parallel, {})
         done = f", {first.done} of them done before" if first.done else ""
         self.console.print(
-            f"sweep {self.name}: {first.total} trials{done}, {parallel} at a time on {device},"
-            f" about {format_seconds(first.seconds_left)}"
+            f"sweep {self.folder.name}: {first.total} trials{done}, {parallel} at a time on"
+            f" {device}, about {format_seconds(first.seconds_left)}"
         )
         if device == "CPU" and first.seconds_left > LONG_SECONDS:
             self.console.print(
@@ -211,77 +271,94 @@ class _Sweep:
                 " --trials make it smaller; Ray uses GPUs and other machines where it has them"
             )
 
+    def _trial_ended(self, trial_id: str) -> None:
+        rows = self.stages.plan.trials()[trial_id]
+        result = self.stages.results[trial_id]
+        self.cost.learn(rows[0].config, result)
+        self.recorder.trial_ended(trial_id, rows)
+        if result["outcome"] == "failed" and self.budget and self.budget.failures <= 1:
+            reason = result["traceback"].strip().splitlines()[-1]
+            self._tell("trial_failed", f"sweep {self.folder.name}: a trial failed: {reason}", 1)
+
+    def _start_recording(self, resources: Mapping[str, object]) -> None:
+        if not self._recording:
+            self._recording = True
+            self.manifest["facts"] = closing.facts(self.manifest, self.options, resources)
+            self.recorder.start(self.manifest["facts"])
+
+    def _close_record(self, status: str) -> bool:
+        """Ends the record and the manifest; whether MLflow has all of it."""
+        planned = expected_trials(self.stages)
+        ended = {"status": status, "planned_trials": planned}
+        with contextlib.suppress(OSError):  # the disk may be full; what matters has been said
+            write_manifest(self.folder, {**self.manifest, "ended": ended})
+        if self.recorder.left > 10:
+            self.console.print("bringing MLflow up to date")
+        if self.recorder.close(status, planned):
+            return True
+        reason = self.recorder.error or "it has not answered"
+        self.console.print(
+            f"warning: MLflow at {self.options.tracking_uri} does not have all of it ({reason})."
+            " Nothing is lost: the backfill command below records what is missing.",
+            style="yellow",
+        )
+        return False
+
+    def _tell(self, event: str, text: str, code: int) -> None:
+        if self.options.notify is None:
+            return
+        facts = {"sweep": self.folder.name, "exit_code": code, "command": self.options.command}
+        problem = notify(self.options.notify, event, text, facts)
+        if problem:
+            self.console.print(f"warning: --notify did not work: {problem}", style="yellow")
+
+
+def _accept_changes(
+    folder: Path, manifest: dict[str, Any], accept: bool, console: Console
+) -> None:
+    """Compares with what the sweep was before; makes `manifest` their union.
+
+    Raises:
+        ManifestError: the sweep has become another one, and that was not accepted.
+    """
+    from sweeps.plan import Plan
+
+    old = read_manifest(folder)
+    asked = json.loads(json.dumps(manifest["asked"]))
+    keep_sizes(old, manifest)
+    if old is None or not any((folder / "spool").iterdir()):
+        return
+    planned = list(plan_differences(old, manifest))
+    changed = [*planned, *code_differences(old, manifest)]
+    if not changed:
+        return
+    ended = old.get("ended") or {}
+    if not planned and ended.get("status") == "FINISHED" and _within(old["asked"], asked):
+        manifest |= {name: old[name] for name in ("code", "versions", "facts")}
+        return
+    shown = "\n".join(f"  {text}" for text in changed)
+    if not accept:
+        raise ManifestError(
+            f"sweep {folder.name} has trials from before a change, and its curves would mix"
+            f" both:\n{shown}\nundo the change, or start afresh with --storage FOLDER, or go on"
+            f" with --accept-changes"
+        )
+    console.print(f"going on although the sweep has changed:\n{shown}")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if planned:
+        Plan(folder / "plan.parquet").supersede()
+
+
+def _within(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a sweep that finished what `old` asked for has all that `new` asks for."""
+    lists = all(set(new[k]) <= set(old[k]) for k in ("train_sizes", "seeds"))
+    cuts = all(
+        all(level in old["cuts"].get(factor, []) for level in levels)
+        for factor, levels in new["cuts"].items()
+    )
+    return lists and cuts and new["trials"] <= old["trials"]
+
 
 def _interrupt(signum: int, frame: object) -> None:
     """A batch system's way to end a job is treated as Ctrl-C: what has finished is kept."""
     raise KeyboardInterrupt
-
-
-def _workers(
-    options: Options, resources: Mapping[str, float], folder: Path
-) -> tuple[Workers, int]:
-    """Resources and folders of a trial, and how many trials run at a time.
-
-    Raises:
-        StorageError: the cluster can never give a trial what it asks for.
-    """
-    from sweeps.execute import Workers
-
-    gpus = options.gpus_per_trial
-    if gpus is None:
-        gpus = DEFAULT_GPUS_PER_TRIAL if resources.get("GPU", 0) > 0 else 0.0
-    parallel = int(resources.get("CPU", 0) / options.cpus_per_trial)
-    if gpus > 0:
-        parallel = min(parallel, int(resources.get("GPU", 0) / gpus))
-    if parallel < 1:
-        raise StorageError(
-            f"no trial could ever start: each wants {options.cpus_per_trial:g} CPUs and {gpus:g}"
-            f" GPUs, Ray has {resources.get('CPU', 0):g} and {resources.get('GPU', 0):g}; lower"
-            " --cpus-per-trial or --gpus-per-trial"
-        )
-    storage = options.storage.resolve()
-    workers = Workers(
-        cpus=options.cpus_per_trial,
-        gpus=gpus,
-        data_dir=str(options.data_dir.resolve()) if options.data_dir else None,
-        cache_dir=str(storage / "cache"),
-        spool=str(folder.resolve() / "spool"),
-    )
-    return workers, parallel
-
-
-def _make_folder(storage: Path, name: str) -> Path:
-    """The sweep's folder, made if need be and written to once as a trial.
-
-    Raises:
-        StorageError: it cannot be made or written.
-    """
-    folder = storage / name
-    try:
-        (folder / "spool").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise StorageError(
-            f"the storage folder {storage} cannot be written ({error}): choose another with"
-            " --storage"
-        ) from error
-    return folder
-
-
-def _facts(space: Space, options: Options, checksum: str) -> dict[str, str]:
-    """Tags of the parent run: what ran, with which code, on what."""
-    commit, dirty = environment.code_version()
-    plan = json.dumps(definition(space, options.mode, options.seed), sort_keys=True)
-    return {
-        "mode": options.mode,
-        "quick": str(options.quick).lower(),
-        "command": options.command,
-        "plan_hash": hashlib.sha256(plan.encode()).hexdigest()[:16],
-        "commit": commit,
-        "dirty": str(dirty).lower(),
-        "versions": json.dumps(environment.package_versions()),
-        "hardware": json.dumps(environment.hardware()),
-        "data_checksum": checksum,
-        "host": platform.node(),
-    }

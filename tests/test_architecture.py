@@ -19,6 +19,8 @@ MODULES = sorted(
 ORCHESTRATION = {"ray", "mlflow", "optuna", "click", "rich"}
 # Modules whose distribution has another name.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+# Optuna imports it for its sampler of that name.
+NOT_IMPORTED = {"cmaes"}
 # mlflow's own requirement: its exceptions are caught by name.
 TRANSITIVE = {"sqlalchemy"}
 
@@ -60,7 +62,9 @@ def test_the_analysis_knows_neither_core_nor_sweep(module: str) -> None:
 
 def test_one_file_for_each_big_library() -> None:
     assert importers("sweeps", "mlflow") == {"sweeps/record.py"}
-    assert importers("sweeps", "ray") == {"sweeps/execute.py"}
+    assert importers("sweeps", "ray") == {
+        f"sweeps/{name}.py" for name in ("execute", "preflight", "stopping", "worker")
+    }
     assert importers("sweeps", "optuna") == {"sweeps/search.py"}
     assert importers("analysis", "mlflow") == {"analysis/runs.py"}
 
@@ -95,4 +99,4 @@ def test_every_library_is_pinned_and_every_pin_is_used() -> None:
     assert len(pinned) == len(names) == len(set(names))
     used = {name for module in MODULES for name in imported(module)}
     used -= set(sys.stdlib_module_names) | set(OWN) | TRANSITIVE
-    assert {DISTRIBUTIONS.get(name, name) for name in used} == set(names)
+    assert {DISTRIBUTIONS.get(name, name) for name in used} | NOT_IMPORTED == set(names)

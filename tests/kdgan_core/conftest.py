@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from kdgan_core.config import TrialConfig
 from kdgan_core.data import load_dataset
 from kdgan_core.data.mnist import FILES
 from kdgan_core.replica import Replica
+from kdgan_core.trial import Trial
 
 CPU = torch.device("cpu")
 
@@ -63,6 +66,32 @@ def make_replica(
         return Replica(make_config(**changes), 0, dataset, cache_dir, CPU)
 
     return make
+
+
+@pytest.fixture
+def make_trial(make_config: Callable[..., TrialConfig], cache_dir: Path) -> Callable[..., Trial]:
+    """A function that returns the trial of `make_config(**changes)`."""
+
+    def make(**changes: object) -> Trial:
+        return Trial(make_config(**changes), data_dir=None, cache_dir=cache_dir, device="cpu")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """A function whose context lets no file of this process grow beyond some bytes."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # Python ignores SIGXFSZ
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 @pytest.fixture(scope="session")

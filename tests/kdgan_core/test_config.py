@@ -157,6 +157,14 @@ def test_the_order_of_the_seeds_is_part_of_the_config() -> None:
     assert BASE.replace(seeds=(1, 0)).seeds == (1, 0)
 
 
+@pytest.mark.parametrize("name", OTHER)
+def test_every_field_but_the_seeds_changes_the_id_of_the_cell(name: str) -> None:
+    base = BASE.replace(dataset="mnist") if name == "architecture" else BASE
+    assert (other(name).cell_id == base.cell_id) == (name == "seeds")
+    assert base.cell_id != base.trial_id
+    assert len(base.cell_id) == 12
+
+
 def test_a_constant_schedule_ignores_its_end() -> None:
     one = BASE.replace(tau_kind="constant", tau_start=0.5, tau_end=0.1)
     two = BASE.replace(tau_kind="constant", tau_start=0.5, tau_end=0.9)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from rich.console import Console
+from searching import NAME
+from staging import play
 
 from kdgan_core import Evaluation, TrialConfig, TrialResult
 from kdgan_core.trial import OUTCOMES, SeedResult
+from sweeps.plan import Row
+from sweeps.search import Search
 from sweeps.space import Space
 from sweeps.spool import SpoolWriter
 
@@ -36,6 +40,7 @@ def space() -> Space:
         },
         sizes={},
         baseline={"alpha": 0.5, "beta": 1.0, "gamma": 0.01},
+        baseline_from="best",
         search={"alpha": (0.0, 1.0), "log10_beta": (-3.0, 3.0)},
         cuts={
             "alpha": ({"alpha": 0.0}, {"alpha": 0.5}, {"alpha": 1.0}),
@@ -74,6 +79,7 @@ def end_trial() -> Callable[..., TrialResult | None]:
         named = dict(zip(config.seeds, outcomes, strict=False))
         best = {seed: accuracy + spread * i for i, seed in enumerate(config.seeds)}
         writer = SpoolWriter(spool, config.trial_id)
+        writer.start()
         for check, tau in enumerate((1.0, 0.5, 0.1)):
             metrics = {
                 seed: {"valid_accuracy": best[seed] - 0.1 * (2 - check), "loss_discriminator": 0.7}
@@ -83,6 +89,7 @@ def end_trial() -> Callable[..., TrialResult | None]:
             writer.evaluation(Evaluation(10 * check, 20, tau, float(check), metrics))
             if "failed" in outcomes:
                 writer.failed(f"Traceback (most recent call last):\n  ...\n{reason}\n")
+                writer.close()
                 return None
         seeds = []
         for seed in config.seeds:
@@ -96,9 +103,34 @@ def end_trial() -> Callable[..., TrialResult | None]:
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
         result = TrialResult(config.trial_id, worst, tuple(seeds), seconds, 20)
         writer.result(result)
+        writer.close()
         return result
 
     return end
+
+
+@pytest.fixture(scope="session")
+def drive(end_trial: Callable[..., TrialResult | None]) -> Callable[..., list[Row]]:
+    """`staging.play` with trials that `end_trial` ends."""
+    return lambda stages, **how: play(stages, end_trial, **how)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "optuna.journal"
+
+
+@pytest.fixture
+def open_search(space: Space, journal: Path) -> Callable[..., Search]:
+    """A function that opens the search of size 50 of the small space, or of another one."""
+
+    def make(
+        planned: Iterable[Row] = (), other: Space | None = None, sampler: str = "tpe",
+        superseded: Iterable[Row] = (),
+    ) -> Search:  # fmt: skip
+        return Search(other or space, 50, NAME, journal, sampler, 0, list(planned), superseded)
+
+    return make
 
 
 @pytest.fixture(scope="session")

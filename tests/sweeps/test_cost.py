@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sweeps.cost import CostModel, Probe, format_seconds, probe_seconds
+import kdgan_core.data
+from kdgan_core import TrialConfig, TrialResult
+from kdgan_core.data import DataError, Dataset, load_dataset
+from sweeps import cost as module
+from sweeps.cost import (
+    FEW,
+    ZERO,
+    CostModel,
+    Estimate,
+    Probe,
+    format_range,
+    format_seconds,
+    learn_from_storage,
+    probe_seconds,
+)
+from sweeps.environment import processor
+from sweeps.plan import Plan, Row
 from sweeps.space import Space
+from sweeps.spool import SpoolWriter
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
         (0.0, "0 s"),
+        (0.357, "0.36 s"),
+        (9.4, "9.4 s"),
+        (9.6, "10 s"),
         (45.4, "45 s"),
         (89.0, "89 s"),
         (90.0, "2 min"),
@@ -29,58 +54,211 @@ def test_seconds_are_written_in_the_unit_that_fits(seconds: float, text: str) ->
     assert format_seconds(seconds) == text
 
 
-def test_an_expectation_gives_way_to_measurements(space: Space) -> None:
-    cost = CostModel({50: 10.0})
-    two_seeds = space.base_config(50)
-    assert cost.trial_seconds(two_seeds) == 20.0
-    cost.expect(50, Probe(12.0, 3.0))
-    assert cost.trial_seconds(two_seeds) == 24.0
-    cost.learn(two_seeds, {"outcome": "finished", "seconds": 8.0})
-    cost.learn(two_seeds.replace(seeds=(0,)), {"outcome": "collapsed", "seconds": 6.0})
-    assert cost.seconds_per_seed(50) == pytest.approx((4.0 + 6.0) / 2)
-    cost.expect(50, Probe(99.0, 3.0))
-    assert cost.trial_seconds(two_seeds) == pytest.approx(10.0)
+def test_a_cost_has_its_range_beside_it() -> None:
+    assert format_range(Estimate(480.0, 720.0, 1080.0)) == "12 min (8 min to 18 min)"
+    assert format_range(Estimate(5.0, 5.0, 5.0)) == "5 s"
 
 
-def test_pretraining_is_counted_apart_and_once(space: Space) -> None:
-    cost = CostModel({})
-    assert cost.pretrain_seconds(50) == 0.0
-    cost.expect(50, Probe(12.0, 3.0))
-    assert cost.pretrain_seconds(50) == 3.0
-    result = {"outcome": "finished", "seconds": 8.0, "prepare_seconds": 6.0}
-    cost.learn(space.base_config(50), result)
-    assert cost.seconds_per_seed(50) == pytest.approx((8.0 - 6.0) / 2)
-    assert cost.pretrain_seconds(50) == 0.0
+@pytest.fixture
+def config(space: Space) -> TrialConfig:
+    """Two seeds of 20 rounds, and 20 updates of pretraining."""
+    return space.base_config(50)
+
+
+def ended(seconds: float | None, prepare: float = 0.0, step: int = 20) -> dict[str, object]:
+    return {
+        "outcome": "finished", "seconds": seconds, "prepare_seconds": prepare, "step": step,
+    }  # fmt: skip
+
+
+def test_an_expectation_gives_way_to_measurements(config: TrialConfig) -> None:
+    cost = CostModel()
+    assert not cost.knows(config)
+    cost.expect(config, Probe(12.0, 3.0))
+    assert cost.knows(config)
+    assert cost.trial_seconds(config) == pytest.approx(2 * 12.0)
+    assert cost.learn(config, ended(8.0))
+    assert cost.learn(config.replace(seeds=(0,)), ended(6.0))
+    assert cost.trial_seconds(config) == pytest.approx((8.0 / 2 + 6.0) / 2 * 2)
+    cost.expect(config, Probe(99.0, 3.0))
+    assert cost.trial_seconds(config) == pytest.approx(10.0)
+
+
+def test_trials_cost_as_many_rounds_as_they_have(config: TrialConfig) -> None:
+    cost = CostModel()
+    cost.learn(config, ended(8.0))
+    assert cost.trial_seconds(config.replace(steps=60)) == pytest.approx(24.0)
+    assert cost.trial_seconds(config.replace(seeds=(0, 1, 2, 3))) == pytest.approx(16.0)
+    assert cost.trial_seconds(config.replace(train_size=200, alpha=0.1)) == pytest.approx(8.0)
+
+
+def test_a_trial_cut_short_counts_with_the_rounds_it_had(config: TrialConfig) -> None:
+    cost = CostModel()
+    cost.learn(config, ended(4.0, step=10))
+    assert cost.trial_seconds(config) == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "nagan"}, {"batch_size": 10}, {"samples": 2}, {"estimator": "score"},
+        {"teacher_steps": 3}, {"discriminator_steps": 0}, {"classifier_steps": 2},
+        {"matmul_precision": "highest"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_kinds_are_told_apart(config: TrialConfig, change: dict[str, object]) -> None:
+    cost = CostModel()
+    cost.learn(config, ended(8.0))
+    assert not cost.knows(config.replace(**change))
+
+
+def test_pretraining_is_counted_apart_and_once_for_every_seed(config: TrialConfig) -> None:
+    cost = CostModel()
+    assert cost.pretraining(config) == ZERO
+    cost.expect(config, Probe(12.0, 3.0))
+    assert cost.pretraining(config) == Estimate(3.0 / 1.5, 3.0, 3.0 * 1.5)
+    cost.learn(config, ended(8.0, prepare=6.0))
+    assert cost.trial_seconds(config) == pytest.approx(8.0 - 6.0)
+    assert cost.pretraining(config) == ZERO
+    more = config.replace(seeds=(0, 1, 2))
+    assert 3 * cost.pretraining(more).mid == pytest.approx(3.0)  # the third seed's
+    assert cost.pretraining(config.replace(train_size=200)).mid == pytest.approx(3.0)
+    longer = config.replace(pretrain_steps=40)
+    assert cost.pretraining(longer).mid == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize(
     "result",
     [
         {"outcome": "failed", "traceback": "KeyError"},
-        {"outcome": "diverged", "seconds": 0.5},
-        {"outcome": "finished", "seconds": None},
+        {"outcome": "diverged", "seconds": 0.5, "step": 0},
+        {"outcome": "finished", "seconds": None, "step": 20},
     ],
 )
-def test_a_trial_cut_short_teaches_nothing(space: Space, result: dict[str, object]) -> None:
-    cost = CostModel({})
-    cost.learn(space.base_config(50), result)
-    assert not cost.knows(50)
+def test_a_trial_that_trained_nothing_teaches_nothing(
+    config: TrialConfig, result: dict[str, object]
+) -> None:
+    cost = CostModel()
+    assert not cost.learn(config, result)
+    assert not cost.knows(config)
 
 
-def test_sizes_are_told_apart(space: Space) -> None:
-    cost = CostModel({50: 10.0})
-    assert (cost.knows(50), cost.knows(200)) == (True, False)
-    cost.learn(space.base_config(200), {"outcome": "finished", "seconds": 8.0})
-    assert cost.knows(200)
-    assert cost.seconds_per_seed(50) == 10.0
+def test_the_range_is_the_narrower_the_more_is_known(config: TrialConfig) -> None:
+    cost = CostModel()
+    cost.expect(config, Probe(10.0, 0.0))
+    assert cost.training(config) == pytest.approx(Estimate(20 / 1.5, 20.0, 20 * 1.5))
+    for _ in range(FEW - 1):
+        cost.learn(config, ended(20.0))
+    assert cost.training(config) == pytest.approx(Estimate(20 / 1.25, 20.0, 20 * 1.25))
+    cost.learn(config, ended(20.0))
+    assert cost.training(config) == pytest.approx(Estimate(20.0, 20.0, 20.0))
+
+
+def test_the_range_of_many_trials_leaves_out_a_twentieth_at_either_end(
+    config: TrialConfig,
+) -> None:
+    cost = CostModel()
+    for seconds in range(1, 101):
+        cost.learn(config, ended(float(seconds)))
+    assert cost.training(config) == pytest.approx(Estimate(6.0, 50.5, 95.0))
+
+
+@given(seconds=st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=60))
+def test_low_is_never_above_mid_nor_mid_above_high(space: Space, seconds: list[float]) -> None:
+    cost = CostModel()
+    for one in seconds:
+        cost.learn(space.base_config(50), ended(one))
+    low, mid, high = cost.training(space.base_config(50))
+    assert 0.0 < low <= mid <= high
+
+
+class Storage:
+    """Sweeps with trials that ended on this machine, or on another."""
+
+    def __init__(self, folder: Path, space: Space) -> None:
+        self.folder, self.space = folder, space
+        self.here: dict[str, object] = {"device": "cpu", "threads": 1, "processor": processor()}
+
+    def add(self, name: str, seconds: float, host: dict[str, object] | None = None) -> Path:
+        """A sweep with one trial."""
+        sweep = self.folder / name
+        sweep.mkdir()
+        config = self.space.base_config(50)
+        Plan(sweep / "plan.parquet").append([Row(config, "baseline")])
+        writer = SpoolWriter(sweep / "spool", config.trial_id, {**self.here, **(host or {})})
+        writer.start()
+        writer.result(TrialResult(config.trial_id, "finished", (), seconds, 20))
+        writer.close()
+        return sweep
+
+    def learn(self, device: str = "cpu", threads: int = 1) -> tuple[int, CostModel]:
+        cost, configs = CostModel(), [self.space.base_config(50)]
+        return learn_from_storage(cost, self.folder, configs, device, threads), cost
+
+
+@pytest.fixture
+def storage(tmp_path: Path, space: Space) -> Storage:
+    return Storage(tmp_path, space)
+
+
+def test_finished_sweeps_of_the_storage_teach(storage: Storage, config: TrialConfig) -> None:
+    assert storage.learn()[0] == 0
+    storage.add("one", 6.0)
+    storage.add("other", 10.0)
+    learned, cost = storage.learn()
+    assert learned == 2
+    assert cost.trial_seconds(config) == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    "host", [{"device": "cuda"}, {"threads": 2}, {"processor": "another"}], ids=str
+)
+def test_trials_of_other_workers_do_not(storage: Storage, host: dict[str, object]) -> None:
+    storage.add("elsewhere", 6.0, host)
+    learned, cost = storage.learn()
+    assert (learned, cost.knows(storage.space.base_config(50))) == (0, False)
+
+
+def test_trials_of_another_kind_do_not(storage: Storage) -> None:
+    storage.add("one", 6.0)
+    other = [storage.space.base_config(50).replace(method="nagan")]
+    assert learn_from_storage(CostModel(), storage.folder, other, "cpu", 1) == 0
+
+
+def test_failed_trials_are_not_counted(storage: Storage, config: TrialConfig) -> None:
+    sweep = storage.add("one", 6.0)
+    writer = SpoolWriter(sweep / "spool", config.trial_id, storage.here)
+    writer.start()
+    writer.failed("KeyError: 1")
+    writer.close()
+    assert storage.learn()[0] == 0
+
+
+def test_the_newest_sweeps_come_first(
+    storage: Storage, config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ENOUGH", 1)
+    for age, name, seconds in ((0, "b", 6.0), (100, "a", 99.0), (200, "c", 99.0)):
+        plan = storage.add(name, seconds) / "plan.parquet"
+        os.utime(plan, (1e9 - age, 1e9 - age))
+    learned, cost = storage.learn()
+    assert learned == 1
+    assert cost.trial_seconds(config) == pytest.approx(6.0)
+
+
+def test_a_damaged_plan_is_passed_over(storage: Storage) -> None:
+    (storage.add("damaged", 6.0) / "plan.parquet").write_bytes(b"PAR1")
+    storage.add("whole", 6.0)
+    assert storage.learn()[0] == 1
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_probe_takes_time_and_leaves_the_threads(space: Space, threads: int) -> None:
+def test_a_probe_takes_time_and_leaves_the_threads(config: TrialConfig, threads: int) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        probe = probe_seconds(space.base_config(50), None, "cpu")
+        probe = probe_seconds(config, None, "cpu", 3 - threads)
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
@@ -93,3 +271,17 @@ def test_a_probe_scales_with_the_steps_and_works_for_the_shortest_training(space
     longer = probe_seconds(config.replace(steps=2000, pretrain_steps=0), None, "cpu")
     assert 0.0 < shortest.train < longer.train
     assert longer.pretrain == 0.0
+
+
+def test_a_probe_may_be_given_its_data(
+    config: TrialConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = load_dataset("digits", None)
+
+    def absent(name: str, data_dir: Path | None) -> Dataset:
+        raise DataError("absent")
+
+    monkeypatch.setattr(kdgan_core.data, "load_dataset", absent)
+    with pytest.raises(DataError):
+        probe_seconds(config, None, "cpu")
+    assert probe_seconds(config, None, "cpu", dataset=digits).train > 0.0

@@ -1,26 +1,26 @@
-"""The command line, up to the point where Ray would start: help, refusals, and nothing to do."""
+"""The command line, up to the point where Ray would start: help, refusals and the dry run."""
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
-from click.testing import CliRunner, Result
-from mlflow import MlflowClient
+from commanding import refusal, run
 
-from analysis import columns as c
 from kdgan_core.config import FIELDS, describe_range
 from kdgan_core.data.mnist import FILES
-from sweeps.plan import MODES, planned_trials, sweep_id
-from sweeps.run import main, parse_changes
+from sweeps.design import planned_sizes
+from sweeps.run import HEADINGS, main, parse_baseline, parse_changes, split_names
 from sweeps.space import SpaceError, experiments, load_space
-from sweeps.stages import Stages
+from sweeps.words import MODES
 
 SCRIPT = Path(__file__).parents[2] / "sweeps" / "run.py"
 
@@ -34,20 +34,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     working.mkdir()
     monkeypatch.chdir(working)
     return working
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(main, list(words))
-
-
-def refusal(result: Result) -> str:
-    """The one sentence with which a command was refused."""
-    assert result.exit_code == 2, result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("Error: ")
-    return line.removeprefix("Error: ")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +57,18 @@ def refusal(result: Result) -> str:
         (["digits", "--train-size", "50", "--set", "train_size=60"], ["train_size", "twice"]),
         (["digits", "--seeds", "2", "--set", "seeds=0,1"], ["seeds", "twice"]),
         (["digits", "--set", "seeds="], ["seeds=()"]),
+        (["digits", "--baseline", "better"], ["--baseline better", "name=value"]),
+        (["digits", "--baseline", "steps=3"], ["--baseline steps", "--set steps"]),
+        (["digits", "--baseline", "beta=1", "--set", "beta=2"], ["beta", "twice"]),
+        (["digits", "--factors", "delta"], ["--factors 'delta'", "alpha, beta, gamma, tau"]),
+        (["digits", "--factors", "beta", "--set", "beta=1"], ["--factors beta", "--set"]),
+        (["digits", "--mode", "grid", "--factors", "beta"], ["two factors"]),
+        (["digits", "--levels", "authors"], ["--levels authors", "printed"]),
+        (["digits", "--levels", "beta=x"], ["--levels beta", "'x'", "a number"]),
+        (["digits", "--levels", "tau=linear"], ["'linear'", "kind:start:end"]),
+        (["digits", "--max-usd", "5"], ["--max-usd", "--usd-per-hour"]),
+        (["digits", "--max-gpu-hours", "5", "--gpus-per-trial", "0"], ["--max-gpu-hours"]),
+        (["digits", "--status", "--json"], ["--json", "--dry-run"]),
     ],
 )
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry"])
@@ -78,7 +76,14 @@ def test_a_bad_option_is_refused_in_one_sentence(
     folder: Path, words: list[str], parts: list[str], dry: list[str]
 ) -> None:
     sentence = refusal(run(*words, *dry))
+    if words[-1] == "--json" and dry:
+        parts = ["--dry-run", "--status"]
     assert all(part in sentence for part in parts), sentence
+    assert list(folder.iterdir()) == []
+
+
+def test_json_is_the_dry_runs(folder: Path) -> None:
+    assert "--dry-run" in refusal(run("digits", "--json"))
     assert list(folder.iterdir()) == []
 
 
@@ -92,12 +97,33 @@ def test_a_bad_option_is_refused_in_one_sentence(
         ["digits", "--trials", "x"],
         ["digits", "mnist"],
         [],
+        ["digits", "--max-hours", "0"],
+        ["digits", "--max-hours", "nan"],
+        ["digits", "--max-gpu-hours", "inf"],
+        ["digits", "--max-usd", "-1"],
+        ["digits", "--max-trials", "0"],
+        ["digits", "--max-failures", "1.5"],
+        ["digits", "--usd-per-hour", "nan"],
+        ["digits", "--cpus-per-trial", "inf"],
+        ["digits", "--gpus-per-trial", "nan"],
+        ["digits", "--sampler", "grid"],
+        ["digits", "--early-stopping", "on"],
+        ["digits", "--retry", "none"],
+        ["digits", "--notify", "hook"],
+        ["digits", "--notify", "file:///etc/passwd"],
+        ["digits", "--notify", "http://"],
+        ["digits", "--notify", "http://[x"],
+        ["digits", "--notify", "http://host:port/"],
     ],
+    ids=" ".join,
 )
-def test_what_click_refuses_has_the_same_exit_code(words: list[str]) -> None:
+def test_what_click_refuses_has_the_same_exit_code(folder: Path, words: list[str]) -> None:
     result = run(*words)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    sentence = result.stderr.splitlines()[-1]
+    assert sentence.startswith("Error: ")
+    assert not words or words[-1] in sentence
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry"])
@@ -153,95 +179,20 @@ def test_a_storage_that_cannot_be_written(tmp_path: Path, below: str) -> None:
     assert str(file) in sentence and "--storage" in sentence
 
 
-@pytest.fixture
-def lock() -> Iterator[Callable[[Path], None]]:
-    """A function that has another process hold the lock of a sweep's folder."""
-    held: list[subprocess.Popen[str]] = []
-
-    def hold(sweep: Path) -> None:
-        sweep.mkdir(parents=True)
-        code = (
-            "import filelock, sys\n"
-            "with filelock.FileLock(sys.argv[1]):\n"
-            "    print('held', flush=True)\n"
-            "    sys.stdin.read()\n"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(sweep / "lock")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        held.append(process)
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-
-    yield hold
-    for process in held:
-        process.communicate(timeout=10)
-
-
-def test_a_sweep_that_another_process_runs(tmp_path: Path, lock: Callable[[Path], None]) -> None:
-    space = load_space("digits", quick=True)
-    lock(tmp_path / "storage" / sweep_id(space, "study", 0))
-    sentence = refusal(run("digits", "--quick", "--storage", str(tmp_path / "storage")))
-    assert "another process" in sentence
-
-
-def test_a_damaged_plan(tmp_path: Path, store: str) -> None:
-    sweep = tmp_path / "storage" / sweep_id(load_space("digits", quick=True), "study", 0)
-    sweep.mkdir(parents=True)
-    (sweep / "plan.parquet").write_bytes(b"PAR1")
-    sentence = refusal(
-        run("digits", "--quick", "--storage", str(sweep.parent), "--tracking-uri", store)
-    )
-    assert f"move the folder {sweep} away" in sentence
-
-
-def test_a_sweep_that_is_done_trains_nothing_and_records_what_is_missing(
-    tmp_path: Path, store: str, end_trial: Callable[..., object]
-) -> None:
-    storage = tmp_path / "storage"
-    space = load_space("digits", quick=True, train_sizes=(50,))
-    name = sweep_id(space, "sensitivity", 0)
-    (storage / name).mkdir(parents=True)
-    stages = Stages(space, "sensitivity", 0, storage / name)
-    while (row := stages.next_row()) is not None:
-        end_trial(stages.spool, row.config, 0.9)
-        stages.complete(row.trial_id)
-    words = ["digits", "--quick", "--mode", "sensitivity", "--train-size", "50"]
-    where = ["--storage", str(storage), "--tracking-uri", store]
-    for _ in range(2):
-        result = run(*words, *where)
-        assert result.exit_code == 0, result.output
-        assert f"sweep {name}: all trials have finished, nothing to train" in result.output
-        assert "n=50 baseline α=0.5" in result.output
-        assert "warning" not in result.output
-    client = MlflowClient(tracking_uri=store)
-    experiment = client.get_experiment_by_name("digits")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], f"tags.sweep_id = '{name}'")
-    (parent,) = (run for run in runs if run.data.tags["kdgan.kind"] == "sweep")
-    trials = len(stages.plan.trials())
-    assert len(runs) == 1 + trials
-    assert {run.info.status for run in runs} == {"FINISHED"}
-    tags = {k: v for k, v in parent.data.tags.items() if not k.startswith("mlflow.")}
-    assert set(tags) == set(c.PARENT_TAGS)
-    assert (tags["mode"], tags["quick"], tags["planned_trials"]) == (
-        "sensitivity", "true", str(trials),
-    )  # fmt: skip
-    assert json.loads(tags["versions"])["optuna"]
-    assert json.loads(tags["hardware"])["cores"]
-    assert len(tags["data_checksum"]) == 64
-
-
 def test_a_dry_run_writes_nothing(folder: Path) -> None:
-    result = run("digits", "--quick", "--dry-run", "--train-size", "50", "--seeds", "3")
-    assert result.exit_code == 0, result.output
+    words = ["digits", "--quick", "--dry-run", "--train-size", "50", "--seeds", "3"]
     space = load_space("digits", quick=True, train_sizes=(50,), seeds=3)
-    search, around = planned_trials(space, "study")[50]
-    assert sweep_id(space, "study", 0) in result.stdout
-    assert f"n=50: {search} search trials x 1 seeds, {around} cells x 3 seeds" in result.stdout
-    assert f"  {search * 1 + around * 3} trainings in all" in result.stdout
+    (size,) = planned_sizes(space, "study").values()
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    cells = f"{size.around} cells x 3 seeds"
+    assert f"n=50: {size.search} search trials x 1 seeds, {cells}" in result.stdout
+    assert f"{size.search * 1 + size.around * 3} trainings in all" in result.stdout
+    result = run(*words, "--json", "--usd-per-hour", "2.5")
+    facts = json.loads(result.stdout)
+    assert facts["trainings"] == size.search * 1 + size.around * 3
+    assert facts["usd"]["mid"] == pytest.approx(facts["wall_seconds"]["mid"] * 2.5 / 3600)
+    assert facts["sweep_id"].startswith("digits-study-")
     assert list(folder.iterdir()) == []
 
 
@@ -251,6 +202,31 @@ def test_the_words_after_set_are_typed() -> None:
     assert type(changes["steps"]) is int
     with pytest.raises(SpaceError, match="--set alpha has no value"):
         parse_changes(("alpha",))
+
+
+def test_the_words_after_baseline() -> None:
+    assert parse_baseline(()) is None
+    assert parse_baseline(("best",)) == "best"
+    assert parse_baseline(("alpha=0.25", "beta=2")) == {"alpha": 0.25, "beta": 2.0}
+    with pytest.raises(SpaceError, match="--baseline best has no value"):
+        parse_baseline(("alpha=0.25", "best"))
+
+
+def test_factors_are_named_with_commas() -> None:
+    assert split_names(None, None, " beta, gamma,") == ("beta", "gamma")
+    assert split_names(None, None, None) == ()
+
+
+def test_every_option_has_its_place_in_the_help() -> None:
+    named = [name for names in HEADINGS.values() for name in names]
+    options = [param for param in main.params if isinstance(param, click.Option)]
+    assert sorted(named) == sorted(str(option.name) for option in options)
+    text = run("--help").stdout
+    for option in options:
+        first = re.compile(rf"^  {re.escape(option.opts[0])}\b(?!-)", re.MULTILINE)
+        assert len(first.findall(text)) == 1, option.opts[0]
+    sections = [line for line in text.splitlines() if line.removesuffix(":") in HEADINGS]
+    assert sections == [f"{heading}:" for heading in HEADINGS]
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])

@@ -2,60 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from searching import COMPLETE, FAIL, FAILED, RUNNING, WAITING, ask, ended, load, states
 
-from sweeps.plan import Row
+from sweeps.plan import PlanError, Row
 from sweeps.search import Search
 from sweeps.space import Space, load_space
-
-COMPLETE, FAIL, RUNNING = TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING
-OPEN = (RUNNING, TrialState.WAITING)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Path:
-    return tmp_path / "optuna.journal"
-
-
-@pytest.fixture
-def open_search(space: Space, journal: Path) -> Callable[..., Search]:
-    """A function that opens the search of size 50 of the small space, or of another one."""
-
-    def make(planned: list[Row] | None = None, other: Space | None = None) -> Search:
-        return Search(other or space, 50, "toy-n50", journal, 0, planned or [])
-
-    return make
-
-
-def ended(accuracy: float, outcome: str = "finished") -> Mapping[str, Any]:
-    seed = {"outcome": outcome, "best_valid_accuracy": accuracy, "last_valid_accuracy": accuracy}
-    return {"outcome": outcome, "seeds": [seed]}
-
-
-def load(journal: Path) -> optuna.Study:
-    """The study as any user of Optuna reads it."""
-    storage = JournalStorage(JournalFileBackend(str(journal)))
-    return optuna.load_study(study_name="toy-n50", storage=storage)
-
-
-def states(journal: Path) -> list[TrialState]:
-    return [trial.state for trial in load(journal).trials]
-
-
-def ask(search: Search) -> Row:
-    row = search.ask()
-    assert row is not None
-    return row
 
 
 def test_the_baseline_is_asked_first(space: Space, open_search: Callable[..., Search]) -> None:
@@ -65,13 +25,13 @@ def test_the_baseline_is_asked_first(space: Space, open_search: Callable[..., Se
 
 def test_the_shipped_baseline_survives_its_logarithms(tmp_path: Path) -> None:
     space = load_space("mnist")
-    search = Search(space, 100, "mnist-n100", tmp_path / "journal", 0, [])
+    search = Search(space, 100, "mnist-n100", tmp_path / "journal", "tpe", 0, [])
     assert ask(search).config == space.base_config(100).replace(seeds=space.search_seeds)
 
 
 def test_values_lie_in_their_ranges_and_are_rounded(tmp_path: Path) -> None:
     space = load_space("mnist", trials=25)
-    search = Search(space, 100, "mnist-n100", tmp_path / "journal", 0, [])
+    search = Search(space, 100, "mnist-n100", tmp_path / "journal", "tpe", 0, [])
     while not search.complete:
         row = ask(search)
         search.tell(row.trial_id, ended(row.config.alpha))
@@ -111,7 +71,7 @@ def test_the_journal_says_how_trials_did(
     good, bad, diverged = (ask(search) for _ in range(3))
     assert search.complete
     search.tell(good.trial_id, ended(0.8))
-    search.tell(bad.trial_id, {"outcome": "failed", "seeds": []})
+    search.tell(bad.trial_id, FAILED)
     search.tell(diverged.trial_id, {"outcome": "diverged", "seeds": [
         {"outcome": "diverged", "best_valid_accuracy": None}]})  # fmt: skip
     assert states(journal) == [COMPLETE, FAIL, COMPLETE]
@@ -128,6 +88,7 @@ def test_telling_twice_changes_nothing(open_search: Callable[..., Search], journ
     again = open_search([row])
     again.tell(row.trial_id, ended(0.2))
     again.tell("not a trial", ended(0.3))
+    again.tell("not a trial", FAILED)
     assert [trial.value for trial in load(journal).trials] == [0.8]
 
 
@@ -149,50 +110,134 @@ def test_a_trial_without_a_row_is_reaped_and_one_with_a_row_stays_open(
     planned, lost = ask(search), ask(search)
     assert states(journal) == [RUNNING, RUNNING]
     again = open_search([planned])
-    assert states(journal) == [RUNNING, FAIL]
+    assert states(journal) == [RUNNING, FAIL, WAITING]
     again.tell(lost.trial_id, ended(0.1))
     again.tell(planned.trial_id, ended(0.6))
-    assert states(journal) == [COMPLETE, FAIL]
+    assert states(journal) == [COMPLETE, FAIL, WAITING]
     assert load(journal).trials[0].value == 0.6
     rows = [ask(again), ask(again)]
     assert again.complete
+    assert rows[0] == lost
     assert planned.trial_id not in {row.trial_id for row in rows}
+    assert states(journal) == [COMPLETE, FAIL, RUNNING, RUNNING]
 
 
-def test_a_driver_that_dies_while_optuna_asks_leaves_nothing_open(
+def test_a_baseline_that_a_killed_driver_was_asking_for_is_not_lost(
+    space: Space, open_search: Callable[..., Search], journal: Path
+) -> None:
+    search = open_search()
+    search.study.ask()  # taken from the queue, but no parameter is set yet
+    search = open_search()
+    assert states(journal) == [FAIL, WAITING]
+    search.study.ask({"alpha": search.distributions["alpha"]})  # one of two is set
+    search = open_search()
+    first = ask(search)
+    assert first.config == space.base_config(50).replace(seeds=(0,))
+    search.tell(first.trial_id, ended(0.5))
+    assert states(journal) == [FAIL, FAIL, COMPLETE]
+
+
+def test_a_point_that_a_killed_driver_had_asked_for_is_asked_for_again(
     open_search: Callable[..., Search], journal: Path
 ) -> None:
     search = open_search()
-    search.study.ask(search.distributions)  # no row, no trial_id: as after a kill
-    open_search()
-    assert states(journal) == [FAIL]
+    first, lost = ask(search), ask(search)
+    again = open_search([first])
+    assert ask(again) == lost
+    assert states(journal) == [RUNNING, FAIL, RUNNING]
+    again = open_search([first, lost])
+    again.tell(lost.trial_id, ended(0.5))
+    again.tell(lost.trial_id, ended(0.5))  # one that failed once, and was not told so
+    assert states(journal) == [RUNNING, FAIL, COMPLETE]
 
 
-def test_a_small_space_is_complete_after_its_last_point(
+def test_a_failed_trial_that_is_tried_again_with_success_is_one_more_trial(
+    open_search: Callable[..., Search], journal: Path
+) -> None:
+    search = open_search()
+    row = ask(search)
+    search.tell(row.trial_id, FAILED)
+    for _ in range(2):
+        again = open_search([row])
+        again.tell(row.trial_id, FAILED)
+        assert states(journal) == [FAIL]
+    for _ in range(2):
+        again.tell(row.trial_id, ended(0.7))
+        assert states(journal) == [FAIL, COMPLETE]
+        again = open_search([row])
+    one, other = load(journal).trials
+    assert (other.params, other.value) == (one.params, 0.7)
+    assert other.user_attrs == one.user_attrs == {"trial_id": row.trial_id}
+
+
+@pytest.mark.parametrize("cut", [1, 10, 30])
+def test_what_a_killed_driver_leaves_of_the_journal_is_cleaned(
+    open_search: Callable[..., Search], journal: Path, cut: int
+) -> None:
+    search = open_search()
+    row = ask(search)
+    search.tell(row.trial_id, ended(0.5))
+    journal.write_bytes(journal.read_bytes()[:-cut])  # in the middle of the result
+    journal.with_name(journal.name + ".lock").symlink_to(journal)
+    again = open_search([row])
+    assert states(journal) == [RUNNING]
+    again.tell(row.trial_id, ended(0.5))
+    assert states(journal) == [COMPLETE]
+
+
+def test_a_full_disk_leaves_no_half_line_in_the_journal(
+    open_search: Callable[..., Search], journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = open_search()
+    row = ask(search)
+    before = journal.read_bytes()
+
+    def refuse(file: int) -> None:
+        os.ftruncate(file, len(before) + 7)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.storages.journal._file.os.fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            search.tell(row.trial_id, ended(0.5))
+    assert journal.read_bytes() == before
+    open_search([row]).tell(row.trial_id, ended(0.5))
+    assert states(journal) == [COMPLETE]
+
+
+def test_a_lost_journal_is_made_again_from_the_plan(
     space: Space, open_search: Callable[..., Search], journal: Path
 ) -> None:
-    kinds = ("exponential", "linear", "cosine", "constant")
-    small = replace(space, search={"tau_kind": kinds}, trials=30)
-    search = open_search(other=small)
-    asked = []
-    while not search.complete:
-        if (row := search.ask()) is not None:
-            asked.append(row)
-            search.tell(row.trial_id, ended(0.5))
-    assert {row.config.tau_kind for row in asked} == set(kinds)
-    assert len(asked) == 4
-    found = states(journal)
-    assert found.count(COMPLETE) == 4
-    assert not set(OPEN) & set(found)
+    more = replace(space, trials=5)
+    search = open_search(other=more)
+    rows = [ask(search) for _ in range(4)]
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([lines[0], "what is this\n", *lines[1:]]))
+    with pytest.raises(PlanError, match=f"{journal} cannot be read at line 2: move the file"):
+        open_search(rows, more)
+    journal.unlink()
+    again = open_search(rows, more)
+    again.tell(rows[1].trial_id, ended(0.7))
+    again.tell(rows[2].trial_id, FAILED)
+    assert states(journal) == [RUNNING, COMPLETE, FAIL, RUNNING]
+    for row, trial in zip(rows, load(journal).trials, strict=True):
+        assert trial.user_attrs == {"trial_id": row.trial_id}
+        assert trial.params["alpha"] == row.config.alpha
+        assert 10 ** trial.params["log10_beta"] == pytest.approx(row.config.beta)
+    assert states(journal) == [trial.state for trial in open_search(rows, more).study.trials]
+    assert ask(again).trial_id not in {row.trial_id for row in rows}
 
 
-def test_the_seed_decides_what_is_asked(space: Space, tmp_path: Path) -> None:
-    def second(name: str, seed: int, size: int = 50) -> tuple[float, float]:
-        search = Search(space, size, "toy", tmp_path / name, seed, [])
-        ask(search)
-        config = ask(search).config
-        return config.alpha, config.beta
-
-    assert second("a", 0) == second("b", 0)
-    assert second("a", 0) != second("c", 1)
-    assert second("a", 0) != second("d", 0, size=200)
+def test_superseded_rows_that_the_study_has_asked_for_are_its_rows_again(
+    space: Space, open_search: Callable[..., Search], journal: Path
+) -> None:
+    search = open_search()
+    rows = [ask(search), ask(search)]
+    search.tell(rows[0].trial_id, ended(0.7))
+    other = space.base_config(50).replace(gamma=7.0)  # of another study
+    superseded = [Row(config, "superseded") for config in (other, *(row.config for row in rows))]
+    again = open_search([], superseded=superseded)
+    assert list(again.rows.values()) == rows
+    assert states(journal) == [COMPLETE, RUNNING]
+    ask(again)
+    assert again.complete

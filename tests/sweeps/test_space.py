@@ -8,9 +8,12 @@ from dataclasses import replace
 import pytest
 
 from kdgan_core.config import FIELDS
-from sweeps.plan import sensitivity_rows
+from sweeps.design import sensitivity_rows
 from sweeps.space import FACTORS, Space, SpaceError, dimension_field, experiments, load_space
 
+EVERYTHING = {
+    "alpha": 0.5, "beta": 1.0, "gamma": 1.0, "tau_kind": "constant", "tau_start": 1.0,
+}  # fmt: skip
 SHIPPED = list(itertools.product(("digits", "mnist"), (False, True)))
 
 
@@ -74,8 +77,9 @@ def test_options_override_the_file() -> None:
     assert space.base_config(300).seeds == tuple(range(7))
 
 
-def test_the_search_has_no_more_seeds_than_the_cells() -> None:
-    assert load_space("mnist", seeds=1).search_seeds == (0,)
+@pytest.mark.parametrize("seeds", [1, 2, 9])
+def test_the_search_stays_as_it_is_when_seeds_are_added(seeds: int) -> None:
+    assert load_space("mnist", seeds=seeds).search_seeds == (0, 1)
 
 
 def test_set_may_name_size_and_seeds() -> None:
@@ -83,6 +87,7 @@ def test_set_may_name_size_and_seeds() -> None:
     assert space.train_sizes == (300,)
     assert space.seeds == (4, 9, 7)
     assert space.search_seeds == (4, 9)
+    assert space.changes["seeds"] == (4, 9)  # another one makes another search
     assert not {"train_size", "seeds"} & space.fixed.keys()
 
 
@@ -104,14 +109,18 @@ def test_a_set_factor_is_neither_searched_nor_cut(factor: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "dimension"),
-    [("tau_start", 2.0, "log10_tau_start"), ("tau_kind", "linear", "tau_kind")],
+    ("field", "value", "dimensions"),
+    [
+        ("tau_start", 2.0, {"log10_tau_start"}),
+        ("tau_kind", "linear", {"tau_kind"}),
+        ("tau_kind", "constant", {"tau_kind", "log10_tau_end"}),
+    ],
 )
 def test_a_set_part_of_tau_removes_its_dimension_and_the_whole_cut(
-    field: str, value: object, dimension: str
+    field: str, value: object, dimensions: set[str]
 ) -> None:
     free, space = load_space("mnist"), load_space("mnist", changes={field: value})
-    assert free.search.keys() - space.search.keys() == {dimension}
+    assert free.search.keys() - space.search.keys() == dimensions
     assert free.cuts.keys() - space.cuts.keys() == {"tau"}
     assert getattr(space.base_config(100), field) == value
 
@@ -141,6 +150,18 @@ def test_a_set_field_that_is_no_factor_leaves_search_and_cuts() -> None:
         ({"changes": {"tau_kind": "square"}}, "tau_kind='square'.*exponential"),
         ({"changes": {"evaluations": 301}}, "evaluations=301"),
         ({"changes": {"alhpa": 0.5}}, "'alhpa'.*did you mean alpha"),
+        ({"baseline": "worst"}, "'worst' is not one of best, paper"),
+        ({"baseline": {"steps": 9}}, "--baseline steps: only factors.*--set steps"),
+        ({"baseline": {"beta": -1.0}}, r"beta=-1\.0"),
+        ({"baseline": {"beta": 2.0}, "changes": {"beta": 1.0}}, "beta is given twice"),
+        ({"factors": ("delta",)}, "'delta' is not one of alpha, beta, gamma, tau"),
+        ({"factors": ("tau",), "changes": {"tau_end": 0.5}}, "tau cannot be varied: --set fixes"),
+        ({"mode": "grid", "factors": ("beta",)}, "a grid has two factors"),
+        ({"mode": "grid", "factors": ("beta", "beta")}, "a grid has two factors"),
+        ({"mode": "grid", "factors": ("alpha", "beta", "tau")}, "a grid has two factors"),
+        ({"mode": "grid", "changes": {"beta": 1.0}}, r"two factors.*free: alpha, gamma, tau\)"),
+        ({"mode": "search", "changes": EVERYTHING}, "--mode search has nothing to vary"),
+        ({"mode": "sobol", "changes": EVERYTHING}, "--mode sobol has nothing to vary"),
     ],
 )
 def test_a_value_no_trial_can_have_is_named(options: dict[str, object], words: str) -> None:
@@ -158,6 +179,125 @@ def test_a_level_out_of_range_is_named(space: Space) -> None:
     wrong = replace(space, cuts={"alpha": ({"alpha": 2.0},)})
     with pytest.raises(SpaceError, match=r"alpha=2\.0"):
         sensitivity_rows(wrong, wrong.base_config(50))
+
+
+def test_factors_are_chosen_and_ordered() -> None:
+    assert list(load_space("mnist", factors=("tau", "alpha", "tau")).cuts) == ["tau", "alpha"]
+    assert list(load_space("mnist", "grid").cuts) == ["beta", "gamma"]
+    assert list(load_space("mnist", "grid", factors=("tau", "alpha")).cuts) == ["tau", "alpha"]
+    assert list(load_space("mnist", "sensitivity").cuts) == ["alpha", "beta", "gamma", "tau"]
+
+
+def levels_of(space: Space, factor: str) -> list[object]:
+    """Values of a factor's levels, tuples for tau."""
+    found = [tuple(level.values()) for level in space.cuts[factor]]
+    assert {tuple(level) for level in space.cuts[factor]} == {FACTORS[factor]}
+    return list(found) if factor == "tau" else [value for (value,) in found]
+
+
+def test_levels_of_the_authors() -> None:
+    space, printed = load_space("mnist", levels=("authors",)), load_space("mnist")
+    assert levels_of(space, "beta") == [0.125, 0.25, 0.5, 1, 2, 4, 8]
+    assert levels_of(space, "gamma") == [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
+    assert [space.cuts[f] for f in ("alpha", "tau")] == [printed.cuts[f] for f in ("alpha", "tau")]
+
+
+def test_a_later_word_for_levels_has_its_way() -> None:
+    def beta(*levels: str) -> list[object]:
+        return levels_of(load_space("mnist", levels=levels), "beta")
+
+    printed = levels_of(load_space("mnist"), "beta")
+    assert beta("printed") == beta("authors", "printed") == beta("beta=3", "printed") == printed
+    assert beta("printed", "authors") == beta("authors")
+    assert beta("authors", "beta = 3, 1e2") == [3.0, 100.0]
+    assert beta("beta=3", "beta=4") == [4.0]
+    assert beta("gamma=3") == printed
+
+
+def test_levels_of_a_quick_space_are_its_own() -> None:
+    quick = load_space("mnist", quick=True)
+    words = ("authors", "printed")
+    assert load_space("mnist", quick=True, levels=words).cuts == quick.cuts
+
+
+@pytest.mark.parametrize(
+    ("word", "level"),
+    [
+        ("tau=linear:2:0.5", ("linear", 2.0, 0.5)),
+        ("tau= constant:3 ", ("constant", 3.0, 3.0)),
+        ("tau=constant:3:3", ("constant", 3.0, 3.0)),
+        ("tau=cosine:1e1:1e-1,", ("cosine", 10.0, 0.1)),
+    ],
+)
+def test_levels_of_tau(word: str, level: tuple[object, ...]) -> None:
+    assert levels_of(load_space("digits", levels=(word,)), "tau") == [level]
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("", "--levels : write printed, or factor=level,level"),
+        ("beta", "--levels beta: write printed, or"),
+        ("authors", "--levels authors: write printed, or"),  # the digits have none
+        ("delta=1", "--levels delta=1: .*alpha, beta, gamma, tau"),
+        ("tau_end=1", "--levels tau_end=1: write"),
+        ("beta=", "--levels beta= names no level"),
+        ("beta= , ", "names no level"),
+        ("beta=1,two", "--levels beta: 'two' is not a number"),
+        ("beta=1;2", "'1;2' is not a number"),
+        ("beta=1,0", r"beta=0\.0 is out of range"),
+        ("beta=nan", "beta=nan is not a finite number"),
+        ("alpha=0.5,1.5", r"alpha=1\.5 is out of range"),
+        ("tau=linear", "'linear' is not kind:start:end"),
+        ("tau=linear:1", "'linear:1' is not kind:start:end"),
+        ("tau=linear:1:2:3", "'linear:1:2:3' is not kind"),
+        ("tau=linear:1:x", "'linear:1:x' is not kind"),
+        ("tau=constant", "'constant' is not kind:start:end.* or constant:1"),
+        ("tau=constant:", "'constant:' is not kind"),
+        ("tau=square:1:2", "tau_kind='square' is not one of exponential"),
+        ("tau=linear:1:-2", r"tau_end=-2\.0 is out of range"),
+    ],
+)
+def test_a_word_for_levels_that_means_nothing_is_named(word: str, words: str) -> None:
+    with pytest.raises(SpaceError, match=words):
+        load_space("digits", "sensitivity", levels=(word,))
+
+
+def test_levels_without_effect_are_named() -> None:
+    word = ("gamma=1,2",)
+    with pytest.raises(SpaceError, match=r"--levels gamma=.* has no effect: --set fixes it"):
+        load_space("digits", levels=word, changes={"gamma": 0.5})
+    with pytest.raises(SpaceError, match=r"--levels gamma=.* not among the factors varied"):
+        load_space("digits", levels=word, factors=("alpha",))
+    with pytest.raises(SpaceError, match="not among the factors varied"):
+        load_space("digits", "grid", levels=("tau=constant:1",))
+
+
+@pytest.mark.parametrize(
+    ("mode", "option", "kind"),
+    [
+        ("study", None, "best"), ("study", "paper", "paper"), ("sensitivity", None, "paper"),
+        ("sensitivity", "best", "best"), ("grid", None, "paper"), ("baseline", None, "paper"),
+        ("study", {"beta": 3.0}, "named"), ("baseline", {"beta": 3.0}, "named"),
+    ],
+)  # fmt: skip
+def test_where_the_cells_stand(mode: str, option: str | dict[str, object], kind: str) -> None:
+    space = load_space("mnist", mode, baseline=option)
+    assert space.baseline_from == kind
+    assert space.base_config(100).beta == (3.0 if kind == "named" else 1.0)
+    assert space.base_config(100).gamma == 0.01
+
+
+def test_a_study_with_nothing_to_search_stands_on_the_papers_baseline() -> None:
+    space = load_space("mnist", changes=EVERYTHING)
+    assert (space.search, space.cuts, space.baseline_from) == ({}, {}, "paper")
+
+
+def test_a_sobol_design_has_more_trials_than_a_search_and_few_in_a_rehearsal() -> None:
+    assert load_space("mnist", "sobol").trials == 64
+    assert load_space("mnist", "sobol", quick=True).trials == 8
+    assert load_space("mnist", "sobol", trials=5).trials == 5
+    assert load_space("mnist", "search").trials == 30
 
 
 def test_a_dimension_sets_a_field() -> None:

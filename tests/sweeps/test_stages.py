@@ -1,8 +1,7 @@
-"""What a sweep runs next, driven by fabricated results: searches, baselines, cuts and resume."""
+"""What a sweep runs next, driven by fabricated results: searches, baselines and cells."""
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,69 +9,23 @@ from pathlib import Path
 
 import optuna
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from staging import baseline, known_score, roles
 
-from sweeps.plan import Row, sweep_id
+from sweeps.design import Size, grid_rows, sobol_rows
+from sweeps.plan import Row
 from sweeps.progress import expected_trials
 from sweeps.space import Space
-from sweeps.spool import SpoolWriter
-from sweeps.stages import Stages
-
-MANY = 10_000
-
-
-def known_score(row: Row) -> float:
-    """Validation accuracy that every fabricated trial ends with: best at alpha = 0.3."""
-    return 0.9 - 0.5 * (row.config.alpha - 0.3) ** 2
-
-
-@pytest.fixture(scope="session")
-def drive(end_trial: Callable[..., object]) -> Callable[..., list[Row]]:
-    """A function that plays Ray: keeps workers busy, ends the oldest trial, over and over."""
-
-    def play(
-        stages: Stages,
-        *,
-        workers: int = 2,
-        ends: int = MANY,
-        outcome: Callable[[Row], str] = lambda row: "finished",
-    ) -> list[Row]:
-        """The rows handed out until nothing runs, or until `ends` trials have ended."""
-        handed: list[Row] = []
-        running: list[Row] = []
-        while True:
-            while len(running) < workers and (row := stages.next_row()) is not None:
-                SpoolWriter(stages.spool, row.trial_id)  # begun
-                handed.append(row)
-                running.append(row)
-            if not running or ends == 0:
-                return handed
-            row = running.pop(0)
-            end_trial(stages.spool, row.config, known_score(row), [outcome(row)])
-            stages.complete(row.trial_id)
-            ends -= 1
-
-    return play
-
-
-def roles(stages: Stages) -> Counter[tuple[int, str]]:
-    return Counter((row.config.train_size, row.role) for row in stages.plan)
-
-
-def baseline(stages: Stages, n: int) -> Row:
-    (row,) = (r for r in stages.plan if r.role == "baseline" and r.config.train_size == n)
-    return row
+from sweeps.stages import Stages, Task
 
 
 @pytest.mark.parametrize("workers", [1, 3, 50])
 def test_a_study_searches_then_cuts_around_the_best(
     space: Space, tmp_path: Path, drive: Callable[..., list[Row]], workers: int
 ) -> None:
-    stages = Stages(space, "study", 0, tmp_path)
+    stages = Stages(Task(space, "study"), tmp_path)
     handed = drive(stages, workers=workers)
     assert stages.exhausted
     planned = stages.plan.trials()
@@ -94,7 +47,8 @@ def test_a_study_searches_then_cuts_around_the_best(
 @pytest.mark.parametrize(
     ("mode", "planned"),
     [("baseline", {"baseline": 1}), ("search", {"search": 3}),
-     ("sensitivity", {"baseline": 1, "sensitivity": 5})],
+     ("sensitivity", {"baseline": 1, "sensitivity": 5}), ("grid", {"baseline": 1, "grid": 6}),
+     ("sobol", {"sobol": 3})],
 )  # fmt: skip
 def test_the_other_modes(
     space: Space,
@@ -103,22 +57,22 @@ def test_the_other_modes(
     mode: str,
     planned: dict[str, int],
 ) -> None:
-    stages = Stages(space, mode, 0, tmp_path)
+    stages = Stages(Task(space, mode), tmp_path)
     drive(stages)
     assert stages.exhausted
     wanted = {(n, role): count for n in space.train_sizes for role, count in planned.items()}
     assert roles(stages) == wanted
-    if mode != "search":
+    assert (tmp_path / "optuna.journal").exists() == (mode == "search")
+    if mode not in ("search", "sobol"):
         assert [baseline(stages, n).config for n in (50, 200)] == [
             space.base_config(50), space.base_config(200),
         ]  # fmt: skip
-        assert not (tmp_path / "optuna.journal").exists()
 
 
 def test_a_study_with_nothing_to_search_stands_on_the_spaces_baseline(
     space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
 ) -> None:
-    stages = Stages(replace(space, search={}), "study", 0, tmp_path)
+    stages = Stages(Task(replace(space, search={}), "study"), tmp_path)
     drive(stages)
     assert stages.exhausted
     assert baseline(stages, 50).config == space.base_config(50)
@@ -127,7 +81,7 @@ def test_a_study_with_nothing_to_search_stands_on_the_spaces_baseline(
 def test_nothing_can_be_named_while_the_searches_last_trials_run(
     space: Space, tmp_path: Path, end_trial: Callable[..., object]
 ) -> None:
-    stages = Stages(replace(space, train_sizes=(50,)), "study", 0, tmp_path)
+    stages = Stages(Task(replace(space, train_sizes=(50,)), "study"), tmp_path)
     rows = [stages.next_row() for _ in range(3)]
     assert [row.role for row in rows if row] == 3 * ["search"]
     for row in rows:
@@ -145,7 +99,7 @@ def test_nothing_can_be_named_while_the_searches_last_trials_run(
 
 
 def test_sizes_interleave(space: Space, tmp_path: Path, end_trial: Callable[..., object]) -> None:
-    stages = Stages(space, "study", 0, tmp_path)
+    stages = Stages(Task(space, "study"), tmp_path)
     small = [stages.next_row() for _ in range(3)]
     large = [stages.next_row() for _ in range(3)]
     assert [row.config.train_size for row in small + large if row] == [50, 50, 50, 200, 200, 200]
@@ -162,56 +116,18 @@ def test_sizes_interleave(space: Space, tmp_path: Path, end_trial: Callable[...,
 def test_the_study_is_found_by_its_name_and_nothing_stays_open(
     space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
 ) -> None:
-    stages = Stages(space, "study", 0, tmp_path)
+    stages = Stages(Task(space, "study"), tmp_path)
     drive(stages, outcome=lambda row: "failed" if row.config.alpha == 0.5 else "finished")
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.journal")))
-    names = {f"{sweep_id(space, 'study', 0)}-n{n}" for n in space.train_sizes}
-    assert set(optuna.get_all_study_names(storage)) == names
+    names = sorted(optuna.get_all_study_names(storage))
+    assert [name.rpartition("-")[0] for name in names] == [
+        f"{tmp_path.name}-n{n}" for n in (200, 50)
+    ]
     for name in names:
         trials = optuna.load_study(study_name=name, storage=storage).trials
         assert [trial.state for trial in trials] == [
             TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE,
         ]  # fmt: skip
-
-
-@settings(max_examples=15, deadline=None)
-@given(crashes=st.lists(st.integers(0, 16), min_size=1, max_size=3), workers=st.integers(1, 5))
-def test_a_sweep_goes_on_wherever_it_was_killed(
-    space: Space, drive: Callable[..., list[Row]], crashes: list[int], workers: int
-) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        done: set[str] = set()
-        for ends in [*crashes, MANY]:
-            stages = Stages(space, "study", 0, folder)
-            assert stages.results.keys() == done
-            unfinished = stages.plan.trials().keys() - done
-            handed = [row.trial_id for row in drive(stages, workers=workers, ends=ends)]
-            assert len(handed) == len(set(handed))
-            assert not done & set(handed)
-            done = set(stages.results)
-        assert unfinished <= set(handed)
-        assert stages.exhausted
-        assert done == stages.plan.trials().keys()
-        assert roles(stages) == {
-            (n, role): count
-            for n in space.train_sizes
-            for role, count in (("search", 3), ("baseline", 1), ("sensitivity", 5))
-        }
-        for n in space.train_sizes:
-            best = stages.best(n)
-            assert best is not None
-            assert baseline(stages, n).config == best[0].config.replace(seeds=space.seeds)
-
-
-def test_a_finished_sweep_is_exhausted_when_it_is_opened_again(
-    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
-) -> None:
-    drive(Stages(space, "study", 0, tmp_path))
-    again = Stages(space, "study", 0, tmp_path)
-    assert again.exhausted
-    assert again.next_row() is None
-    assert len(again.results) == len(again.plan.trials())
 
 
 @pytest.fixture
@@ -225,7 +141,7 @@ def small(space: Space) -> Space:
 def test_a_study_of_a_small_space_goes_on_to_its_cuts(
     small: Space, tmp_path: Path, drive: Callable[..., list[Row]], workers: int
 ) -> None:
-    stages = Stages(small, "study", 0, tmp_path)
+    stages = Stages(Task(small, "study"), tmp_path)
     drive(stages, workers=workers)
     assert stages.exhausted
     assert roles(stages) == {(50, "search"): 2, (50, "baseline"): 1, (50, "sensitivity"): 5}
@@ -234,90 +150,16 @@ def test_a_study_of_a_small_space_goes_on_to_its_cuts(
 def test_a_finished_sweep_of_a_small_space_is_exhausted_when_it_is_opened_again(
     small: Space, tmp_path: Path, drive: Callable[..., list[Row]]
 ) -> None:
-    drive(Stages(small, "study", 0, tmp_path))
-    again = Stages(small, "study", 0, tmp_path)
+    drive(Stages(Task(small, "study"), tmp_path))
+    again = Stages(Task(small, "study"), tmp_path)
     assert again.exhausted
-    assert expected_trials(again, "study") == len(again.plan.trials())
-
-
-def test_a_result_that_the_search_was_not_told_is_told_on_opening(
-    space: Space, tmp_path: Path, end_trial: Callable[..., object]
-) -> None:
-    stages = Stages(space, "study", 0, tmp_path)
-    row, running = stages.next_row(), stages.next_row()
-    assert row is not None and running is not None
-    end_trial(stages.spool, row.config, 0.75)
-    study = Stages(space, "study", 0, tmp_path).searches[50].study
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
-    assert study.best_value == pytest.approx(0.75)
-
-
-def test_failed_trials_alone_run_again(
-    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
-) -> None:
-    bad = {0.0: "failed", 0.5: "collapsed", 1.0: "diverged"}
-
-    def outcome(row: Row) -> str:
-        return bad[row.config.alpha]
-
-    first = Stages(space, "sensitivity", 0, tmp_path)
-    drive(first, outcome=outcome)
-    assert first.exhausted
-    assert Counter(result["outcome"] for result in first.results.values()) == {
-        "failed": 2, "collapsed": 4, "diverged": 2,
-    }  # fmt: skip
-    again = Stages(space, "sensitivity", 0, tmp_path)
-    assert not again.exhausted
-    handed = drive(again)
-    assert [(row.config.train_size, row.config.alpha) for row in handed] == [(50, 0), (200, 0)]
-    assert again.exhausted
-
-
-def test_a_baseline_once_planned_stays(
-    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
-) -> None:
-    one = replace(space, train_sizes=(50,))
-    first = Stages(one, "study", 0, tmp_path)
-    drive(first, outcome=lambda row: "failed" if row.config == first_asked(one) else "finished")
-    planned = baseline(first, 50)
-    assert planned.config.alpha != 0.5
-    again = Stages(one, "study", 0, tmp_path)
-    (retried,) = drive(again, outcome=lambda row: "finished")
-    assert retried.config == first_asked(one)
-    assert baseline(again, 50) == planned
-    assert again.plan.rows == first.plan.rows
-
-
-def first_asked(space: Space) -> object:
-    """The search trial at the space's baseline."""
-    return space.base_config(50).replace(seeds=space.search_seeds)
-
-
-def test_a_retried_trial_that_does_better_does_not_move_the_cuts(
-    space: Space, tmp_path: Path, end_trial: Callable[..., object]
-) -> None:
-    one = replace(space, train_sizes=(50,), trials=2)
-    first = Stages(one, "study", 0, tmp_path)
-    rows = [first.next_row(), first.next_row()]
-    for row, outcome in zip(rows, ("failed", "finished"), strict=True):
-        assert row is not None
-        end_trial(first.spool, row.config, 0.6, [outcome])
-        first.complete(row.trial_id)
-    planned = baseline(first, 50)
-    again = Stages(one, "study", 0, tmp_path)
-    retried = again.next_row()
-    assert retried == rows[0] and retried is not None
-    end_trial(again.spool, retried.config, 0.99)
-    again.complete(retried.trial_id)
-    best = again.best(50)
-    assert best is not None and best[0] == retried
-    assert baseline(again, 50) == planned
+    assert expected_trials(again) == len(again.plan.trials())
 
 
 def test_the_spaces_baseline_is_used_when_every_search_trial_failed(
     space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
 ) -> None:
-    stages = Stages(space, "study", 0, tmp_path)
+    stages = Stages(Task(space, "study"), tmp_path)
     drive(stages, outcome=lambda row: "failed" if row.role == "search" else "finished")
     assert stages.exhausted
     assert stages.best(50) is None
@@ -331,7 +173,7 @@ def test_a_trial_that_went_wrong_is_best_only_if_all_did(
     space: Space, tmp_path: Path, end_trial: Callable[..., object], outcome: str
 ) -> None:
     two_seeds = replace(space, train_sizes=(50,), search_seeds=(0, 1), trials=2)
-    stages = Stages(two_seeds, "search", 0, tmp_path)
+    stages = Stages(Task(two_seeds, "search"), tmp_path)
     wrong, right = stages.next_row(), stages.next_row()
     assert wrong is not None and right is not None
     end_trial(stages.spool, wrong.config, 0.9, [outcome, "finished"])
@@ -351,9 +193,112 @@ def test_a_search_trial_that_becomes_the_baseline_is_announced_with_both_rows(
 ) -> None:
     same_seeds = replace(space, train_sizes=(50,), search_seeds=space.seeds)
     heard: dict[str, list[Row]] = {}
-    stages = Stages(same_seeds, "study", 0, tmp_path, heard.__setitem__)
+    stages = Stages(Task(same_seeds, "study"), tmp_path, heard.__setitem__)
     handed = drive(stages)
     best = stages.best(50)
     assert best is not None
     assert [row.role for row in heard[best[0].trial_id]][:2] == ["search", "baseline"]
     assert [row.trial_id for row in handed].count(best[0].trial_id) == 1
+
+
+def test_a_grid_runs_the_product_of_its_levels(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
+) -> None:
+    one = replace(space, train_sizes=(50,))
+    stages = Stages(Task(one, "grid"), tmp_path)
+    handed = drive(stages)
+    assert stages.plan.rows == grid_rows(one, one.base_config(50))
+    levels = {(row.config.alpha, row.config.tau_kind) for row in handed}
+    assert levels == {(a, kind) for a in (0.0, 0.5, 1.0) for kind in ("constant", "exponential")}
+    assert len(handed) == 6  # the baseline is one of them
+
+
+def test_a_sobol_sweep_runs_its_design(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
+) -> None:
+    stages = Stages(Task(space, "sobol", seed=4), tmp_path)
+    handed = drive(stages)
+    assert handed == [*sobol_rows(space, 50, 4), *sobol_rows(space, 200, 4)]
+    assert stages.sizes == {50: Size(0, 3, 1), 200: Size(0, 3, 1)}
+
+
+@pytest.mark.parametrize("kind", ["paper", "named"])
+def test_a_baseline_that_is_known_does_not_wait_for_the_search(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]], kind: str
+) -> None:
+    stages = Stages(Task(replace(space, baseline_from=kind), "study"), tmp_path)
+    handed = drive(stages, workers=3)
+    assert [row.role for row in handed[:2]] == ["baseline", "sensitivity"]
+    assert [baseline(stages, n).config for n in (50, 200)] == [
+        space.base_config(50), space.base_config(200),
+    ]  # fmt: skip
+    assert roles(stages)[50, "search"] == roles(stages)[200, "search"] == 3
+
+
+def test_the_best_of_other_sweeps_is_asked_for_where_this_one_does_not_search(
+    space: Space, tmp_path: Path
+) -> None:
+    best = {n: space.base_config(n).replace(beta=7.0, seeds=(9,)) for n in space.train_sizes}
+    for mode in ("sensitivity", "grid", "baseline"):
+        folder = tmp_path / mode
+        folder.mkdir()
+        stages = Stages(Task(space, mode), folder, found=best.__getitem__)
+        assert [baseline(stages, n).config for n in (50, 200)] == [
+            best[50].replace(seeds=(0, 1)), best[200].replace(seeds=(0, 1)),
+        ]  # fmt: skip
+        again = Stages(Task(space, mode), folder, found=lambda n: space.base_config(n))
+        assert again.plan.rows == stages.plan.rows
+    (tmp_path / "study").mkdir()
+    stages = Stages(Task(space, "study"), tmp_path / "study", found=best.__getitem__)
+    assert not stages.plan.rows
+    paper = replace(space, baseline_from="paper")
+    stages = Stages(Task(paper, "baseline"), tmp_path, found=best.__getitem__)
+    assert baseline(stages, 50).config == space.base_config(50)
+
+
+def test_a_row_that_is_given_back_is_the_next(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
+) -> None:
+    stages = Stages(Task(space, "sensitivity"), tmp_path)
+    first, second = stages.next_row(), stages.next_row()
+    assert first is not None and second is not None
+    stages.give_back(first)
+    stages.give_back(first)
+    assert stages.running == {second.trial_id}
+    assert not stages.exhausted
+    assert stages.next_row() == first
+    stages.give_back(second)
+    stages.give_back(first)
+    handed = drive(stages)
+    assert handed[:2] == [first, second]
+    assert len(handed) == len({row.trial_id for row in handed}) == 8
+    assert stages.exhausted and not stages.missing
+    stages.give_back(first)  # it has ended
+    assert stages.next_row() is None
+
+
+def test_a_trial_without_a_result_is_not_told_to_the_search(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
+) -> None:
+    stages = Stages(Task(space, "search"), tmp_path)
+    row = stages.next_row()
+    assert row is not None
+    assert stages.complete(row.trial_id) is None
+    assert stages.searches[50].study.trials[0].state == TrialState.RUNNING
+    stages.give_back(row)
+    drive(stages)
+    assert stages.searches[50].study.trials[0].state == TrialState.COMPLETE
+
+
+def test_what_is_asked_for_and_missing(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]]
+) -> None:
+    stages = Stages(Task(space, "baseline"), tmp_path)
+    assert stages.missing == list(stages.asked) == [
+        space.base_config(50).trial_id, space.base_config(200).trial_id,
+    ]  # fmt: skip
+    drive(stages, workers=1, ends=1)
+    assert stages.missing == [space.base_config(200).trial_id]
+    again = Stages(Task(replace(space, train_sizes=(50,)), "baseline"), tmp_path)
+    assert not again.missing and again.exhausted
+    assert again.resumed == 1 and len(again.plan.trials()) == 2

@@ -1,0 +1,212 @@
+"""sweep.json: what makes a sweep this sweep, what it was run with, and how it stands.
+
+A sweep's name comes from what its command asks for that cannot be added to later; training sizes,
+seeds, search trials and levels can. What the command resolves to (the space file, the code) is
+kept here, so that a sweep that is half done does not go on as another one unnoticed.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kdgan_core
+from kdgan_core.files import atomic_write
+from sweeps import environment
+from sweeps.design import planned_sizes
+from sweeps.options import Options
+from sweeps.space import Space
+from sweeps.words import SEARCHING
+
+FORMAT = 1
+NAME = "sweep.json"
+KEYS = {"definition", "asked", "code", "versions", "parallel", "ended", "facts"}  # of every one
+
+
+class ManifestError(Exception):
+    """sweep.json cannot be read, or the sweep has become another one; the message says what."""
+
+
+def sweep_id(space: Space, options: Options) -> str:
+    """`<experiment>-<mode>-<8 hex digits>`: the same for commands that ask for the same sweep.
+
+    What the digits stand for cannot be added to later: fixed fields, the kind of baseline and how
+    the search samples and stops.
+    """
+    searching = options.mode in SEARCHING and bool(space.search)
+    asked = {
+        "quick": options.quick,
+        "changes": dict(space.changes),
+        "baseline": space.baseline if space.baseline_from == "named" else space.baseline_from,
+        "sampler": options.sampler if searching else "",
+        "early_stopping": options.early_stopping if searching else "",
+        "seed": options.seed if searching or options.mode == "sobol" else 0,
+    }
+    text = json.dumps(asked, sort_keys=True)
+    digits = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{space.experiment}-{options.mode}-{digits}"
+
+
+def new_manifest(space: Space, options: Options, data_checksum: str) -> dict[str, Any]:
+    """What this command would have the manifest say, but for its end."""
+    commit, dirty = environment.code_version()
+    versions = environment.package_versions()
+    return {
+        "format": FORMAT,
+        "experiment": space.experiment,
+        "sweep_id": sweep_id(space, options),
+        "mode": options.mode,
+        "command": options.command,
+        "tracking_uri": options.tracking_uri,
+        "working_directory": str(Path.cwd()),
+        "definition": definition(space, options.mode),
+        "asked": {
+            "train_sizes": list(space.train_sizes),
+            "seeds": list(space.seeds),
+            "search_seeds": list(space.search_seeds),
+            "trials": space.trials,
+            "cuts": {k: [dict(x) for x in v] for k, v in space.cuts.items()},
+            "sizes": {
+                str(n): list(size) for n, size in planned_sizes(space, options.mode).items()
+            },
+        },
+        "code": code_files(),
+        "versions": {name: versions[name] for name in ("torch", "numpy")},
+        "parallel": 1,
+        "ended": None,
+        "facts": {
+            "mode": options.mode,
+            "quick": str(options.quick).lower(),
+            "command": options.command,
+            "commit": commit,
+            "dirty": str(dirty).lower(),
+            "code": code_hash(),
+            "versions": json.dumps(versions),
+            "hardware": json.dumps(environment.hardware()),
+            "data_checksum": data_checksum,
+            "host": platform.node(),
+            "sampler": options.sampler,
+            "early_stopping": options.early_stopping,
+        },
+    }
+
+
+def definition(space: Space, mode: str) -> dict[str, Any]:
+    """What the command resolves to, as plain JSON values, but for what can be added to later."""
+    sizes = {}
+    for n in space.train_sizes:
+        config = space.base_config(n).as_dict()
+        del config["seeds"]
+        sizes[str(n)] = config
+    searched = mode in (*SEARCHING, "sobol") and space.search
+    return {
+        "sizes": sizes,
+        "search": {k: list(v) for k, v in space.search.items()} if searched else {},
+        "search_seeds": list(space.search_seeds) if searched else [],
+    }
+
+
+def code_files() -> dict[str, str]:
+    """Source file of the training core -> hash of what it does: comments, docstrings and layout
+    left out."""
+    root = Path(kdgan_core.__file__).parent
+    return {
+        path.relative_to(root.parent).as_posix(): _hash_of_code(path.read_text())
+        for path in sorted(root.rglob("*.py"))
+    }
+
+
+def code_hash() -> str:
+    """12 hex digits over all of `code_files`."""
+    return hashlib.sha256(json.dumps(code_files()).encode()).hexdigest()[:12]
+
+
+def plan_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """A line for everything in which the plan is no longer what it was; additions are none."""
+    before, now = old["definition"], new["definition"]
+    for n in sorted(before["sizes"].keys() & now["sizes"].keys(), key=int):
+        yield from _changes(f"n={n}: ", before["sizes"][n], now["sizes"][n])
+    yield from _changes("search: ", before["search"], now["search"])
+    if before["search_seeds"] != now["search_seeds"]:
+        yield f"search seeds: {before['search_seeds']} -> {now['search_seeds']}"
+
+
+def code_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """A line for every file of the training core, and package, that is no longer what it was."""
+    for path in sorted(old["code"].keys() | new["code"].keys()):
+        if old["code"].get(path) != new["code"].get(path):
+            what = "is new" if path not in old["code"] else "changed"
+            yield f"code: {path} {what if path in new['code'] else 'is gone'}"
+    commits = [manifest["facts"]["commit"][:12] for manifest in (old, new)]
+    if old["code"] != new["code"] and commits[0] != commits[1]:
+        yield f"commit: {commits[0]} -> {commits[1]}"
+    yield from _changes("package ", old["versions"], new["versions"])
+    yield from _changes(
+        "data: ", *({"checksum": manifest["facts"]["data_checksum"]} for manifest in (old, new))
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a sweep's folder, None if there is none yet.
+
+    Raises:
+        ManifestError: the file cannot be read.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads(path.read_text())
+        if manifest["format"] != FORMAT:
+            raise ValueError(f"format {manifest['format']}")
+        if not manifest.keys() >= KEYS:
+            raise ValueError(f"it lacks {', '.join(sorted(KEYS - manifest.keys()))}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(
+            f"{path} is not a manifest this version can read ({error}): move the folder {folder}"
+            " away to start the sweep afresh"
+        ) from None
+    return dict(manifest)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Writes it, whole or not at all.
+
+    Raises:
+        OSError: the storage cannot be written.
+    """
+    with atomic_write(folder / NAME) as file:
+        file.write(json.dumps(manifest, indent=1).encode())
+
+
+def keep_sizes(old: Mapping[str, Any] | None, new: dict[str, Any]) -> None:
+    """Adds to `new` the training sizes that only earlier commands asked for."""
+    if old is None:
+        return
+    for where in ("definition", "asked"):
+        new[where]["sizes"] = {**old[where]["sizes"], **new[where]["sizes"]}
+
+
+def _changes(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"{prefix}{name}: {old.get(name, 'absent')} -> {new.get(name, 'absent')}"
+
+
+def _hash_of_code(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
