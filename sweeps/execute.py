@@ -109,7 +109,7 @@ class StageSearcher(Searcher):
                 return ""
             spool = SpoolWriter(self.stages.spool, row.trial_id, exclusive=False)
             if stopped:
-                spool.stopped(state)
+                spool.stopped(state, row.config.seeds)
             else:
                 spool.failed(
                     f"WorkerDied: its worker or node was lost {WORKER_DEATHS + 1} times; memory"

@@ -175,7 +175,7 @@ def run_again(trial: RecordedTrial, workers: Workers, console: Console) -> Spool
     state = read_spool(training.spool.path)
     if state.result is None:
         spool = SpoolWriter(Path(workers.spool), trial.config.trial_id)
-        spool.stopped(state)
+        spool.stopped(state, trial.config.seeds)
         spool.close()
     return read_spool(training.spool.path)
 

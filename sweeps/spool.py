@@ -31,6 +31,7 @@ FIELDS = {
     "evaluation": {"time", "step", "steps", "tau", "seconds", "metrics"},
     "result": {"time", "outcome", "seeds"},
 }
+SYNC_SECONDS = 1.0  # a result is on disk at once, what comes before it at most this much later
 LOCK_SECONDS = 60.0  # how long a worker waits for an orphan of a killed driver to go away
 
 
@@ -77,7 +78,8 @@ class SpoolState:
 
 
 class SpoolWriter:
-    """Appends to a trial's spool file; every line is on disk when the call returns.
+    """Appends to a trial's spool file. A line outlives its process at once, and a result the
+    machine.
 
     Holds the file's lock until `close`, so that no two processes train one trial: a worker may
     outlive its killed driver for a moment.
@@ -104,6 +106,7 @@ class SpoolWriter:
         self.path = spool_path(folder, trial_id)
         self._host = {"host": socket.gethostname(), "pid": os.getpid(), **(host or {})}
         self._file = self.path.open("a+b")
+        self._synced = time.monotonic()
         if exclusive:
             try:
                 self._lock(trial_id)
@@ -191,6 +194,11 @@ class SpoolWriter:
                     ) from None
                 time.sleep(0.2)
 
+    def sync(self) -> None:
+        """Has the disk hold what was written: it survives a power cut, other machines see it."""
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(_finite({**record, "time": time.time()}), allow_nan=False) + "\n"
         file = self._file.fileno()
@@ -201,7 +209,8 @@ class SpoolWriter:
         try:
             while left:  # unbuffered: a later flush must not write what a full disk refused
                 left = left[os.write(file, left) :]
-            os.fsync(file)
+            if record["event"] == "result" or time.monotonic() > self._synced + SYNC_SECONDS:
+                self.sync()
         except OSError:  # a full disk: leave no half line
             with contextlib.suppress(OSError):  # what matters is why it could not be written
                 os.ftruncate(file, end)

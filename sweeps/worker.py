@@ -134,6 +134,7 @@ class Training:
         if since * CHECKPOINT_SHARE < self._save_seconds:
             return
         started = time.monotonic()
+        self.spool.sync()  # a checkpoint is of use only with what led to it
         self.trial.save(self.checkpoint)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - started

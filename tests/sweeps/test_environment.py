@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from sweeps import environment
 
@@ -78,3 +79,9 @@ def test_the_hardware_in_words() -> None:
     assert set(facts) == {"processor", "cores", "system", "python"}
     assert all(facts.values())
     assert 1 <= int(facts["cores"]) <= (os.cpu_count() or 1)
+
+
+def test_the_processor_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
+    assert environment.processor("cuda") == "a GPU"
+    assert environment.processor() == environment.hardware()["processor"] != "a GPU"

@@ -71,7 +71,8 @@ def test_a_baseline_outside_the_ranges_is_not_tried(
     space: Space, open_search: Callable[..., Search], baseline: dict[str, object]
 ) -> None:
     search = open_search(other=replace(space, baseline={**space.baseline, **baseline}))
-    assert 1e-3 <= ask(search).config.beta <= 1e3
+    config = ask(search).config
+    assert 1e-3 < config.beta < 1e3 and config.alpha != 0.5
 
 
 def test_a_baseline_of_many_digits_or_of_a_constant_temperature_is_tried(
@@ -142,6 +143,7 @@ def test_a_sobol_sequence_goes_on_in_the_next_command(tmp_path: Path) -> None:
 def test_random_points_are_others_in_the_next_command(tmp_path: Path) -> None:
     rows = run_search(tmp_path / "a", "random", commands=2)
     assert len({row.config.alpha for row in rows}) == 12
+    assert states(tmp_path / "a") == [COMPLETE] * 12  # none had to be named twice
 
 
 def test_the_seed_decides_what_is_asked(space: Space, tmp_path: Path) -> None:
