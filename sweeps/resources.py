@@ -62,7 +62,7 @@ def parallel_trials(options: Options, nodes: Sequence[Mapping[str, float]]) -> t
     for name, number in wanted.items():
         if number != round(number, FINEST):
             raise PreflightError(f"{OPTIONS[name]} {number:g}: Ray counts in steps of 0.0001")
-    if gpus > 1 and gpus != int(gpus):
+    if gpus > 1 and gpus % 1:  # infinity too
         raise PreflightError(f"--gpus-per-trial {gpus:g}: more than one must be whole ones")
     try:
         return gpus, check_resources(wanted, nodes)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 
@@ -100,16 +99,6 @@ def split_names(ctx: object, param: object, value: str | None) -> tuple[str, ...
     return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
 
 
-class Finite(click.FloatRange):
-    """A range of numbers that has neither infinity nor NaN, which no bound keeps out."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
-
-
 def check_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """`value` if a message can be posted there."""
     if value is None:
@@ -156,7 +145,7 @@ HEADINGS = {
         "skip_preflight", "notify",
     ),
 }  # fmt: skip
-POSITIVE = Finite(min=0, min_open=True)
+POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command(
@@ -272,7 +261,7 @@ POSITIVE = Finite(min=0, min_open=True)
     help="Cores, and torch threads, of a trial.",
 )
 @click.option(
-    "--gpus-per-trial", type=Finite(min=0),
+    "--gpus-per-trial", type=click.FloatRange(min=0),
     help="GPUs of a trial; a fraction shares one. Default: 0.25 if Ray sees any, else 0.",
 )  # fmt: skip
 @click.option(

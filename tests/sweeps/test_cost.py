@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import kdgan_core.data
@@ -165,6 +165,8 @@ def test_the_range_of_many_trials_leaves_out_a_twentieth_at_either_end(
 
 
 @given(seconds=st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=60))
+@example(seconds=[1.0] * 30 + [1000.0])
+@example(seconds=[1000.0] * 30 + [1.0])
 def test_low_is_never_above_mid_nor_mid_above_high(space: Space, seconds: list[float]) -> None:
     cost = CostModel()
     for one in seconds:

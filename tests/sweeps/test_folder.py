@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
 import json
 import os
 import re
-import tempfile
-from contextlib import nullcontext
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import filelock
@@ -127,23 +127,24 @@ def test_a_storage_that_is_a_file(tmp_path: Path) -> None:
     assert "--storage" in str(refused.value)
 
 
-class Full:
-    """A disk without a byte left."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Files can be made, but not a byte can be written to them."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    def __init__(self, *words: object, **options: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
 
-
-def test_a_full_disk_is_noticed_before_anything_starts(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
-    with pytest.raises(StorageError, match="No space left"):
+def test_a_full_disk_is_noticed_before_anything_starts(folder: Path) -> None:
+    with pytest.raises(StorageError, match="File too large"), full_disk():
         make_folder(folder)
-    monkeypatch.setattr(module, "atomic_write", Full)
-    with pytest.raises(StorageError, match="No space left"), locked(folder, COMMAND):
+    with pytest.raises(StorageError, match="File too large"), full_disk(), locked(folder, COMMAND):
         pass
     assert not is_driven(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", "spool"]
 
 
 def test_a_lock_that_cannot_be_had(folder: Path) -> None:

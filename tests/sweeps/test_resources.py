@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def test_without_preflight_nodes_may_be_yet_to_come() -> None:
     [
         ({"gpus_per_trial": 1.5}, "--gpus-per-trial 1.5"),
         ({"gpus_per_trial": 0.00001}, "--gpus-per-trial 1e-05"),
+        ({"gpus_per_trial": math.inf}, "--gpus-per-trial inf"),
+        ({"cpus_per_trial": math.nan}, "--cpus-per-trial nan"),
         ({"cpus_per_trial": 0.33333}, "--cpus-per-trial 0.33333"),
     ],
 )
