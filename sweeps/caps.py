@@ -69,8 +69,8 @@ class Budget:
         reached: the cap that has ended the command, as an option, "" while none has.
     """
 
-    def __init__(self, caps: Caps, gpus_per_trial: float) -> None:
-        """The command starts now.
+    def __init__(self, caps: Caps, gpus_per_trial: float, started: float | None = None) -> None:
+        """The command started at `started` (time.monotonic), or now.
 
         Raises:
             CapError: a cap could never act.
@@ -79,7 +79,7 @@ class Budget:
         self.caps, self.gpus = caps, gpus_per_trial
         self.reached = ""
         self.started_trials = self.failures = 0
-        self._started = time.monotonic()
+        self._started = time.monotonic() if started is None else started
         self._ended_seconds = 0.0
         self._running: dict[str, tuple[float, float]] = {}  # id -> (start, expected seconds)
 

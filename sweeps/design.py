@@ -154,7 +154,7 @@ def planned_sizes(space: Space, mode: str) -> dict[int, Size]:
             continue
         search = space.trials if mode in SEARCHING and space.search else 0
         rows = around_rows(space, mode, space.base_config(n))
-        undecided = mode == "study" and space.baseline_from == "best" and space.search
+        undecided = space.baseline_from == "best" and space.search
         cells = len(rows) if undecided else len({row.trial_id for row in rows})
         sizes[n] = Size(search, cells, len(space.seeds))
     return sizes

@@ -9,8 +9,9 @@ import json
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from sweeps.space import Space
 
 OWNER = "owner.json"
 OWNER_KEYS = {"host", "pid", "user", "since", "command"}
+LEFTOVER_SECONDS = 600.0
 LOCK_SECONDS = 2.0  # longer than a status command holds the lock
 
 
@@ -81,14 +83,21 @@ def locked(folder: Path, command: str) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{folder / 'lock'} cannot be locked ({error})") from error
     try:
-        for part in folder.glob("**/*.part"):
-            part.unlink(missing_ok=True)  # of a process that was killed while it wrote
+        _remove_leftovers(folder)
         _write_owner(folder, command)
         yield
     finally:
         with contextlib.suppress(OSError):  # of no use to anybody once the lock is gone
             (folder / OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Files that a killed process was writing; what is younger may be a worker's that lives on."""
+    for part in folder.glob("**/*.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > LEFTOVER_SECONDS:
+                part.unlink()
 
 
 def is_driven(folder: Path) -> bool:

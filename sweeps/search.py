@@ -29,6 +29,7 @@ from sweeps.plan import PlanError, Row
 from sweeps.space import Space, dimension_field
 from sweeps.spool import score
 
+JOURNAL = "optuna.journal"  # in the sweep's folder
 ASKS_FOR_A_NEW_POINT = 5  # a sampler that names known points so often has nothing else to name
 DRAWS_FOR_A_NEW_POINT = 200  # then from a range; a space of choices alone is gone through
 EXHAUSTED = "exhausted"  # attribute of a study whose space has no further point
@@ -70,7 +71,7 @@ class Search:
         self.base = space.base_config(train_size).replace(seeds=space.search_seeds)
         self.distributions = {k: _distribution(v) for k, v in space.search.items()}
         self.study = optuna.create_study(
-            study_name=name, storage=_storage(journal), direction="maximize", load_if_exists=True
+            study_name=name, storage=_open(journal), direction="maximize", load_if_exists=True
         )
         self._exhausted = bool(self.study.user_attrs.get(EXHAUSTED))
         known = self._ids()
@@ -202,12 +203,15 @@ class Search:
         """Has the baseline tried next, unless it was asked for or lies outside the ranges."""
         point = self._point(self.base)
         tried = point_config(self.base, point)
-        pairs = [
-            (getattr(self.base, name), getattr(tried, name))
-            for name in map(dimension_field, point)
-        ]
-        inside = all(a == b or math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-4) for a, b in pairs)
-        if inside and not self.complete and tried.trial_id not in self.rows:
+        for dimension, values in self.space.search.items():
+            wanted, value = (getattr(c, dimension_field(dimension)) for c in (self.base, tried))
+            if isinstance(wanted, str):
+                inside = wanted in values
+            else:
+                inside = math.isclose(wanted, value, rel_tol=1e-3, abs_tol=1e-4)
+            if not inside:
+                return
+        if not self.complete and tried.trial_id not in self.rows:
             self._enqueue(point)
 
     def _enqueue(self, point: Mapping[str, Any]) -> None:
@@ -227,6 +231,22 @@ class Search:
                 value = min(max(value, low), high)
             point[dimension] = value
         return point
+
+
+def close_studies(journal: Path, but: Set[str], planned: Set[str]) -> None:
+    """Ends what is left RUNNING in studies that a change of the plan has put aside, as FAIL.
+
+    Args:
+        journal: the journal file.
+        but: names of the studies that are open.
+        planned: trial_ids of the plan's search rows: they will be run yet.
+    """
+    storage = _open(journal)
+    for name in set(optuna.get_all_study_names(storage)) - but:
+        study = optuna.load_study(study_name=name, storage=storage)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get("trial_id") not in planned:
+                study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _distribution(values: tuple[object, ...]) -> BaseDistribution:
@@ -258,7 +278,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
 
-class _Journal(JournalFileBackend):
+class Journal(JournalFileBackend):
     """The journal's file; what a full disk refused leaves no half line, which the next line would
     be joined to."""
 
@@ -276,7 +296,7 @@ class _Journal(JournalFileBackend):
             raise
 
 
-def _storage(journal: Path) -> JournalStorage:
+def _open(journal: Path) -> JournalStorage:
     """The journal, freed of what a killed driver left: a lock, half a line.
 
     The caller holds the sweep's lock, so no other process writes it.
@@ -299,4 +319,4 @@ def _storage(journal: Path) -> JournalStorage:
                     f"{journal} cannot be read at line {number}: move the file away, and the"
                     " search learns how its trials did from their results"
                 ) from None
-    return JournalStorage(_Journal(journal))
+    return JournalStorage(Journal(journal))

@@ -16,7 +16,7 @@ from kdgan_core.config import TrialConfig
 from sweeps.best import best_row
 from sweeps.design import around_rows, planned_sizes, seed_rows, sobol_rows
 from sweeps.plan import SAMPLED, Plan, Row
-from sweeps.search import Search
+from sweeps.search import JOURNAL, Search, close_studies
 from sweeps.space import Space
 from sweeps.spool import read_spool, spool_path
 from sweeps.words import RETRY, SEARCHING
@@ -171,12 +171,12 @@ class Stages:
                     self.results[trial_id] = state.result
 
     def _open_searches(self) -> None:
-        task = self.task
+        task, journal = self.task, self.folder / JOURNAL
         for n in self.space.train_sizes:
             rows = [row for row in self.plan if row.config.train_size == n]
             search = Search(
                 self.space, n, f"{self.folder.name}-n{n}-{_what_is_searched(self.space, n)}",
-                self.folder / "optuna.journal", task.sampler, task.seed,
+                journal, task.sampler, task.seed,
                 [row for row in rows if row.role == "search"],
                 [row for row in rows if row.role == "superseded"],
             )  # fmt: skip
@@ -185,6 +185,11 @@ class Stages:
             for trial_id in search.rows:
                 if trial_id in self.results:
                     search.tell(trial_id, self.results[trial_id])
+        close_studies(
+            journal,
+            but={search.study.study_name for search in self.searches.values()},
+            planned={row.trial_id for row in self.plan if row.role == "search"},
+        )
 
     def _ask(self) -> None:
         """Ask the first search that has trials left for one that is to be run."""

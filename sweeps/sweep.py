@@ -18,8 +18,8 @@ from kdgan_core.data import load_dataset
 from sweeps import closing
 from sweeps.best import best_in_storage
 from sweeps.caps import Budget
-from sweeps.cost import CostModel, format_seconds, kind, learn_from_storage
-from sweeps.folder import locked, make_folder, sweep_folder
+from sweeps.cost import CostModel, Kind, format_seconds, kind, learn_from_storage
+from sweeps.folder import StorageError, locked, make_folder, sweep_folder
 from sweeps.manifest import (
     ManifestError,
     code_differences,
@@ -33,11 +33,12 @@ from sweeps.notify import notify
 from sweeps.options import Options
 from sweeps.progress import Screen, Snapshot, expected_trials, line, of_stages, take_snapshot
 from sweeps.record import Recorder
-from sweeps.resources import parallel_trials
+from sweeps.resources import PreflightError, parallel_trials
 from sweeps.space import Space
 from sweeps.stages import Stages, Task
 
 if TYPE_CHECKING:
+    from kdgan_core.config import TrialConfig
     from sweeps.worker import Workers
 
 LONG_SECONDS = 3600.0  # from here on a sweep on a CPU says how to make it short
@@ -63,7 +64,12 @@ def run_sweep(space: Space, options: Options, console: Console) -> int:
     dataset = load_dataset(str(space.fixed["dataset"]), options.data_dir)
     folder = make_folder(sweep_folder(space, options))
     with locked(folder, options.command):
-        sweep = _Sweep(space, options, folder, dataset.checksum, console)
+        try:
+            sweep = _Sweep(space, options, folder, dataset.checksum, console)
+        except OSError as error:
+            raise StorageError(
+                f"the storage folder {folder} cannot be written ({error}): make space or access"
+            ) from error
         if not sweep.stages.missing and sweep.stages.exhausted:
             console.print(f"sweep {folder.name}: all trials have finished, nothing to train")
             return sweep.finish("")
@@ -86,6 +92,7 @@ class _Sweep:
         self.manifest = new_manifest(space, options, checksum)
         _accept_changes(folder, self.manifest, options.accept_changes, console)
         self.budget: Budget | None = None
+        self.started = time.monotonic()
         self.storage_error = ""
         self.paused = 0
         self.recorder = Recorder(
@@ -118,6 +125,7 @@ class _Sweep:
         """
         from sweeps.execute import StorageFull, start_ray, stop_ray
         from sweeps.preflight import check_store
+        from sweeps.worker import STORAGE_ERRORS
 
         try:
             if self.options.preflight:
@@ -130,7 +138,9 @@ class _Sweep:
         except KeyboardInterrupt:
             self.console.print("interrupted: what has finished is kept")
             return "interrupted"
-        except StorageFull as error:
+        except (OSError, StorageFull) as error:
+            if isinstance(error, OSError) and error.errno not in STORAGE_ERRORS:
+                raise
             self.storage_error = str(error)
             return "storage"
         finally:
@@ -144,7 +154,7 @@ class _Sweep:
         nodes = node_resources()
         workers, parallel = self._workers(nodes)
         self._start_recording({"gpus_per_trial": workers.gpus, "nodes": nodes})
-        self.budget = Budget(self.options.caps, workers.gpus)
+        self.budget = Budget(self.options.caps, workers.gpus, self.started)
         self.manifest["parallel"] = parallel
         write_manifest(self.folder, self.manifest)
         self._preflight(workers)
@@ -164,12 +174,18 @@ class _Sweep:
                     snapshot.seconds_left = max(0.0, snapshot.seconds_left - elapsed)
                 screen.show(snapshot)
 
+            def slots() -> int:
+                try:
+                    return parallel_trials(self.options, node_resources())[1]
+                except PreflightError:  # the last node that a trial fits on has gone: wait for one
+                    return 1
+
             on_beat({})
             self.paused = execute(
                 self.stages, workers, self.budget, stopping, self._trial_ended, on_beat,
                 lambda row: self.cost.trial_seconds(row.config)
                 + len(row.config.seeds) * self.cost.pretraining(row.config).mid,
-                lambda: parallel_trials(self.options, node_resources())[1],
+                slots,
             )  # fmt: skip
         self.console.print(Text(line(self._snapshot(parallel, {}))))
 
@@ -183,9 +199,9 @@ class _Sweep:
         stages = self.stages
         outcomes = [stages.results[t]["outcome"] for t in stages.asked if t in stages.results]
         failed = outcomes.count("failed")
-        complete = not (why or failed or stages.missing) and stages.exhausted
-        if complete and why == "cap":
-            why = ""
+        complete = why in ("", "cap") and not (failed or stages.missing) and stages.exhausted
+        if complete:
+            why = ""  # a cap that was reached by the very last trial has ended nothing
         status = "KILLED" if why == "interrupted" else "FINISHED" if complete else "FAILED"
         recorded = self._close_record(status)
         closing.print_best(self.space, stages, self.console)
@@ -240,15 +256,20 @@ class _Sweep:
             if warning:
                 self.console.print(f"warning: {warning}", style="yellow")
             check_nodes(self.folder)
-        configs = [self.space.base_config(n) for n in self.space.train_sizes]
+        configs = sorted(
+            (self.space.base_config(n) for n in self.space.train_sizes),
+            key=lambda config: (config.rounds, config.train_size),
+        )
         learn_from_storage(
             self.cost, self.options.storage, configs, workers.device, workers.threads
         )
-        unknown = {kind(c): c for c in reversed(configs) if not self.cost.knows(c)}
-        unknown |= {kind(r[0].config): r[0].config for r in self.stages.plan.trials().values()
-                    if not self.cost.knows(r[0].config)}  # fmt: skip
-        probed = list(unknown.values()) or configs[:1] * self.options.preflight
-        if probed:
+        planned = [rows[0].config for rows in self.stages.plan.trials().values()]
+        unknown: dict[Kind, TrialConfig] = {}
+        for config in (*configs, *planned):
+            if not self.cost.knows(config):
+                unknown.setdefault(kind(config), config)
+        probed = list(unknown.values()) or configs[:1]
+        if unknown or self.options.preflight:
             probes = rehearse(probed, workers, self.folder, self.options.preflight)
             for config, probe in zip(probed, probes, strict=True):
                 if not self.cost.knows(config):

@@ -303,11 +303,13 @@ def test_planned_sizes(space: Space) -> None:
 
     assert sizes("baseline") == {50: Size(0, 1, 2), 200: Size(0, 1, 2)}
     assert sizes("search") == {50: Size(3, 0, 2), 200: Size(3, 0, 2)}
-    assert sizes("sensitivity") == {50: Size(0, 4, 2), 200: Size(0, 4, 2)}
-    assert sizes("grid", train_sizes=(50,)) == {50: Size(0, 6, 2)}
+    paper = {"baseline_from": "paper"}
+    assert sizes("sensitivity", **paper) == {50: Size(0, 4, 2), 200: Size(0, 4, 2)}
+    assert sizes("grid", train_sizes=(50,), **paper) == {50: Size(0, 6, 2)}
     assert sizes("sobol", trials=5) == {50: Size(0, 5, 1), 200: Size(0, 5, 1)}
     # A level may or may not be where the best will be found.
     assert sizes("study") == {50: Size(3, 6, 2), 200: Size(3, 6, 2)}
+    assert sizes("sensitivity")[50] == Size(0, 6, 2)
     assert sizes("study", baseline_from="paper", trials=7)[50] == Size(7, 4, 2)
     assert sizes("study", search={}, seeds=(4,))[50] == Size(0, 4, 1)
 

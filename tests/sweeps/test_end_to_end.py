@@ -89,7 +89,9 @@ def test_the_words_at_the_end_say_what_comes_next(swept: Swept) -> None:
 
 def test_the_optuna_study_is_complete(swept: Swept) -> None:
     storage = JournalStorage(JournalFileBackend(str(swept.sweep / "optuna.journal")))
-    study = optuna.load_study(study_name=f"{swept.sweep.name}-n50", storage=storage)
+    [name] = optuna.get_all_study_names(storage)
+    assert name.startswith(f"{swept.sweep.name}-n50-")
+    study = optuna.load_study(study_name=name, storage=storage)
     assert [trial.state for trial in study.trials] == 3 * [TrialState.COMPLETE]
     planned = {row.trial_id for row in Plan(swept.sweep / "plan.parquet") if row.role == "search"}
     assert {trial.user_attrs["trial_id"] for trial in study.trials} == planned

@@ -105,9 +105,12 @@ def test_a_damaged_owner_is_an_unknown_one(
 def test_what_a_killed_process_half_wrote_is_removed(folder: Path) -> None:
     (folder / "checkpoints").mkdir()
     parts = [folder / "tmp1.part", folder / "checkpoints" / "tmp2.part"]
-    kept = [folder / "plan.parquet", folder / "checkpoints" / "0123456789ab.pt"]
+    young = folder / "checkpoints" / "tmp3.part"  # maybe of a worker that outlives its driver
+    kept = [folder / "plan.parquet", folder / "checkpoints" / "0123456789ab.pt", young]
     for path in (*parts, *kept):
         path.write_bytes(b"half")
+    for path in parts:
+        os.utime(path, (0, 0))
     with locked(folder, COMMAND):
         assert not any(path.exists() for path in parts)
         assert all(path.exists() for path in kept)

@@ -75,6 +75,15 @@ def test_a_baseline_outside_the_ranges_is_not_tried(
     assert 1e-3 < config.beta < 1e3 and config.alpha != 0.5
 
 
+def test_a_baseline_that_is_no_choice_is_not_tried(
+    space: Space, open_search: Callable[..., Search]
+) -> None:
+    kinds = ("linear", "cosine")
+    search = open_search(other=replace(space, search={"alpha": (0.0, 1.0), "tau_kind": kinds}))
+    config = ask(search).config
+    assert config.tau_kind in kinds and config.alpha != 0.5
+
+
 def test_a_baseline_of_many_digits_or_of_a_constant_temperature_is_tried(
     space: Space, tmp_path: Path
 ) -> None:

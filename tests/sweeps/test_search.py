@@ -11,10 +11,21 @@ from pathlib import Path
 
 import optuna
 import pytest
-from searching import COMPLETE, FAIL, FAILED, RUNNING, WAITING, ask, ended, load, states
+from searching import (
+    COMPLETE,
+    FAIL,
+    FAILED,
+    NAME,
+    RUNNING,
+    WAITING,
+    ask,
+    ended,
+    load,
+    states,
+)
 
 from sweeps.plan import PlanError, Row
-from sweeps.search import Search
+from sweeps.search import Search, close_studies
 from sweeps.space import Space, load_space
 
 
@@ -170,41 +181,6 @@ def test_a_failed_trial_that_is_tried_again_with_success_is_one_more_trial(
     assert other.user_attrs == one.user_attrs == {"trial_id": row.trial_id}
 
 
-@pytest.mark.parametrize("cut", [1, 10, 30])
-def test_what_a_killed_driver_leaves_of_the_journal_is_cleaned(
-    open_search: Callable[..., Search], journal: Path, cut: int
-) -> None:
-    search = open_search()
-    row = ask(search)
-    search.tell(row.trial_id, ended(0.5))
-    journal.write_bytes(journal.read_bytes()[:-cut])  # in the middle of the result
-    journal.with_name(journal.name + ".lock").symlink_to(journal)
-    again = open_search([row])
-    assert states(journal) == [RUNNING]
-    again.tell(row.trial_id, ended(0.5))
-    assert states(journal) == [COMPLETE]
-
-
-def test_a_full_disk_leaves_no_half_line_in_the_journal(
-    open_search: Callable[..., Search], journal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    search = open_search()
-    row = ask(search)
-    before = journal.read_bytes()
-
-    def refuse(file: int) -> None:
-        os.ftruncate(file, len(before) + 7)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("optuna.storages.journal._file.os.fsync", refuse)
-        with pytest.raises(OSError, match="No space left"):
-            search.tell(row.trial_id, ended(0.5))
-    assert journal.read_bytes() == before
-    open_search([row]).tell(row.trial_id, ended(0.5))
-    assert states(journal) == [COMPLETE]
-
-
 def test_a_lost_journal_is_made_again_from_the_plan(
     space: Space, open_search: Callable[..., Search], journal: Path
 ) -> None:
@@ -241,3 +217,50 @@ def test_superseded_rows_that_the_study_has_asked_for_are_its_rows_again(
     assert states(journal) == [COMPLETE, RUNNING]
     ask(again)
     assert again.complete
+
+
+@pytest.mark.parametrize("cut", [1, 10, 30])
+def test_what_a_killed_driver_leaves_of_the_journal_is_cleaned(
+    open_search: Callable[..., Search], journal: Path, cut: int
+) -> None:
+    search = open_search()
+    row = ask(search)
+    search.tell(row.trial_id, ended(0.5))
+    journal.write_bytes(journal.read_bytes()[:-cut])  # in the middle of the result
+    journal.with_name(journal.name + ".lock").symlink_to(journal)
+    again = open_search([row])
+    assert states(journal) == [RUNNING]
+    again.tell(row.trial_id, ended(0.5))
+    assert states(journal) == [COMPLETE]
+
+
+def test_a_full_disk_leaves_no_half_line_in_the_journal(
+    open_search: Callable[..., Search], journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = open_search()
+    row = ask(search)
+    before = journal.read_bytes()
+
+    def refuse(file: int) -> None:
+        os.ftruncate(file, len(before) + 7)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.storages.journal._file.os.fsync", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            search.tell(row.trial_id, ended(0.5))
+    assert journal.read_bytes() == before
+    open_search([row]).tell(row.trial_id, ended(0.5))
+    assert states(journal) == [COMPLETE]
+
+
+def test_other_studies_are_closed_but_for_what_is_planned(
+    open_search: Callable[..., Search], journal: Path
+) -> None:
+    search = open_search()
+    rows = [ask(search) for _ in range(3)]
+    search.tell(rows[0].trial_id, ended(0.5))
+    close_studies(journal, but={NAME}, planned=set())
+    assert states(journal) == [COMPLETE, RUNNING, RUNNING]
+    close_studies(journal, but={"another"}, planned={rows[2].trial_id})
+    assert states(journal) == [COMPLETE, FAIL, RUNNING]

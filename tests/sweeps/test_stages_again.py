@@ -16,7 +16,7 @@ from sweeps.space import Space
 from sweeps.spool import read_spool, spool_path
 from sweeps.stages import Stages, Task
 
-COMPLETE, RUNNING = TrialState.COMPLETE, TrialState.RUNNING
+COMPLETE, FAIL, RUNNING = TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING
 Drive = Callable[..., list[Row]]
 
 
@@ -287,6 +287,24 @@ def test_a_change_that_is_undone_brings_the_trials_back(
     if mode in ("study", "search"):
         assert len(again.searches[50].rows) == 3
         assert {trial.state for trial in optuna_trials(tmp_path)} == {COMPLETE}
+
+
+def test_a_change_while_trials_run_leaves_none_of_them_open(
+    space: Space, tmp_path: Path, drive: Drive
+) -> None:
+    drive(Stages(Task(space, "search"), tmp_path), workers=5, ends=1)
+    assert Counter(trial.state for trial in optuna_trials(tmp_path))[RUNNING] == 5
+    one = replace(space, train_sizes=(50,))
+    stages = Stages(Task(one, "search"), tmp_path)  # the others go on when they are asked for
+    assert Counter(trial.state for trial in optuna_trials(tmp_path))[RUNNING] == 5
+    stages.plan.supersede()
+    drive(Stages(Task(change(one), "search"), tmp_path))
+    assert Counter(trial.state for trial in optuna_trials(tmp_path)) == {FAIL: 5, COMPLETE: 1 + 3}
+    Plan(tmp_path / "plan.parquet").supersede()
+    drive(Stages(Task(space, "search"), tmp_path))
+    states = Counter(trial.state for trial in optuna_trials(tmp_path))
+    assert states == {FAIL: 5, COMPLETE: 1 + 3 + 5}
+    assert Stages(Task(space, "search"), tmp_path).exhausted
 
 
 def test_an_unreadable_line_of_a_spool_is_reported(

@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from staging import baseline, optuna_trials, outcomes, roles, trainings
 
 from sweeps.plan import Plan, Row
-from sweeps.search import _Journal
+from sweeps.search import Journal
 from sweeps.space import Space
 from sweeps.spool import SpoolWriter
 from sweeps.stages import Stages, Task
@@ -35,7 +35,7 @@ def half_a_spool_line(writer: SpoolWriter, record: object) -> None:
     os.write(writer._file.fileno(), b'{"event": "eval')
 
 
-def half_a_journal_line(journal: _Journal, logs: list[dict[str, Any]]) -> None:
+def half_a_journal_line(journal: Journal, logs: list[dict[str, Any]]) -> None:
     with journal._path.open("ab") as file:
         file.write(b'{"op_code":')
     journal._path.with_name(f"{journal._path.name}.lock").symlink_to(journal._path)
@@ -49,7 +49,7 @@ Drive = Callable[..., list[Row]]
 HOW = ("before", "in", "after")
 WRITES: tuple[tuple[type, str, Callable[..., None]], ...] = (
     (SpoolWriter, "_append", half_a_spool_line),
-    (_Journal, "append_logs", half_a_journal_line),
+    (Journal, "append_logs", half_a_journal_line),
     (Plan, "_write", half_a_plan),
 )
 
