@@ -6,6 +6,7 @@ Importable without torch, so that a command line can show its help at once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -132,7 +133,7 @@ class TrialConfig:
     evaluations: int = _knob(20, "validation checks, evenly spaced over the steps", low=1)
 
     def __post_init__(self) -> None:
-        types = typing.get_type_hints(TrialConfig)
+        types = _types()
         for field in dataclasses.fields(self):
             value = _typed(field.name, getattr(self, field.name), types[field.name])
             object.__setattr__(self, field.name, value)
@@ -210,6 +211,12 @@ class TrialConfig:
         return cls(**values)  # type: ignore[arg-type]
 
 
+@functools.cache
+def _types() -> dict[str, Any]:
+    """Field -> type."""
+    return typing.get_type_hints(TrialConfig)
+
+
 FIELDS: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(TrialConfig)
 
 
@@ -232,7 +239,7 @@ def parse_value(name: str, text: str) -> object:
         ValueError: an unknown field, or a text that is not of its type.
     """
     check_names([name])
-    kind = typing.get_type_hints(TrialConfig)[name]
+    kind = _types()[name]
     parts: object = text
     if kind == tuple[int, ...]:
         parts = [part for part in text.split(",") if part.strip()]

@@ -202,6 +202,7 @@ class _Sweep:
         complete = why in ("", "cap") and not (failed or stages.missing) and stages.exhausted
         if complete:
             why = ""  # a cap that was reached by the very last trial has ended nothing
+            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # of stopped trials
         status = "KILLED" if why == "interrupted" else "FINISHED" if complete else "FAILED"
         recorded = self._close_record(status)
         closing.print_best(self.space, stages, self.console)

@@ -104,8 +104,10 @@ def test_killed_and_back(undisturbed: tuple[Path, float], server: Server, tmp_pa
 
 
 def test_eight_sweeps_on_one_fresh_store(tmp_path: Path) -> None:
-    cell = ("--mode", "baseline", "--train-size", "50", "--seeds", "1", "--skip-preflight",
-            "--set", "steps=20", "--set", "pretrain_steps=20", "--set", "evaluations=2")  # fmt: skip
+    cell = (
+        "--mode", "baseline", "--train-size", "50", "--seeds", "1", "--skip-preflight",
+        "--set", "steps=20", "--set", "pretrain_steps=20", "--set", "evaluations=2",
+    )  # fmt: skip
     with cluster(8) as made:
         drivers = [
             Driver(tmp_path, command(*cell, "--set", f"alpha=0.{number}"), **joined(made))
