@@ -45,10 +45,10 @@ PARENT_TAGS: Final[dict[str, str]] = {
     HARDWARE: "JSON object that describes the machine.",
     DATA_CHECKSUM: "Checksum of the data set.",
     HOST: "Name of the machine that drove the sweep.",
-    RESOURCES: "JSON object: cpus_per_trial, gpus_per_trial, and the totals of the Ray cluster.",
+    RESOURCES: "JSON object: cpus_per_trial, gpus_per_trial, and CPU and GPU of each node.",
     CODE: "First 12 hexadecimal digits of the hash of the training core's source files.",
-    SAMPLER: "What names the points of the search.",
-    EARLY_STOPPING: "What ends search trials early.",
+    SAMPLER: "Optuna's sampler of the search: tpe, gp, cmaes, qmc or random.",
+    EARLY_STOPPING: "Rule that ended search trials early: asha, median or off.",
 }
 
 # Tags of a trial's run.
