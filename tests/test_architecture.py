@@ -19,8 +19,8 @@ MODULES = sorted(
 ORCHESTRATION = {"ray", "mlflow", "optuna", "click", "rich"}
 # Modules whose distribution has another name.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-# Optuna imports it for its sampler of that name.
-NOT_IMPORTED = {"cmaes"}
+# Optuna imports them for two of its samplers.
+NOT_IMPORTED = {"cmaes", "greenlet"}
 # mlflow's own requirement: its exceptions are caught by name.
 TRANSITIVE = {"sqlalchemy"}
 
