@@ -190,9 +190,11 @@ def test_rest_shows_one_parent_and_every_trial_nested(swept: Swept, server: str)
         assert [point["step"] for point in history["metrics"]] == [0, 10, 20]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, signum: int) -> None:
-    words = command("--set", "steps=400", "--set", "pretrain_steps=20", "--set", "evaluations=4")
+    words = command("--set", "steps=240", "--set", "pretrain_steps=20", "--set", "evaluations=4")
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
