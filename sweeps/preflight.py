@@ -179,12 +179,12 @@ def rehearse(
         shutil.rmtree(own, ignore_errors=True)
     if problem:
         raise PreflightError(f"the rehearsal of the cheapest trial failed: {problem}")
-    return [Probe(*probe) for probe in probes]
+    return list(probes)
 
 
 def _rehearse(
     configs: list[dict[str, Any]], workers: dict[str, Any], end_to_end: bool
-) -> tuple[str, list[tuple[float, float]]]:
+) -> tuple[str, list[Probe]]:
     """On a worker: why the shortened trial failed ("" if it did not), and each config's Probe."""
     import torch
 
@@ -192,11 +192,9 @@ def _rehearse(
     torch.set_num_threads(given.threads)
     typed = [TrialConfig.from_dict(config) for config in configs]
     data_dir = Path(given.data_dir) if given.data_dir else None
-    probes = [
-        tuple(probe_seconds(config, data_dir, given.device, given.threads)) for config in typed
-    ]
+    probes = [probe_seconds(config, data_dir, given.device, given.threads) for config in typed]
     if not end_to_end:
-        return "", probes  # type: ignore[return-value]
+        return "", probes
     short = typed[0].replace(
         steps=REHEARSAL_ROUNDS * typed[0].classifier_steps, evaluations=REHEARSAL_ROUNDS,
         pretrain_steps=0, seeds=typed[0].seeds[:1],
@@ -211,7 +209,7 @@ def _rehearse(
         return "it left no result in its spool", []
     if any(seed["pretrained_valid_accuracy"] is None for seed in result["seeds"]):
         return "its untrained players give no number", []
-    return "", probes  # type: ignore[return-value]
+    return "", probes
 
 
 def _first_line(error: BaseException) -> str:

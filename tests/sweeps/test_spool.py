@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limits import full_disk
 
 from kdgan_core import Evaluation, TrialConfig, TrialResult
 from kdgan_core.trial import SeedResult
@@ -260,17 +259,6 @@ def test_numbers_that_json_cannot_carry_become_none(started: SpoolWriter) -> Non
     (one,) = read_spool(started.path).evaluations
     assert one["tau"] is None
     assert one["metrics"] == {"0": {"valid_accuracy": 0.5, "loss": None}, "1": {"loss": None}}
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size` bytes (Python ignores SIGXFSZ)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("left", [0, 1, 40])

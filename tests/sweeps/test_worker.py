@@ -6,18 +6,16 @@ import dataclasses
 import fcntl
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
 import torch
+from limits import full_disk
 
 from kdgan_core import Trial, TrialConfig
 from sweeps import spool as spool_module
@@ -331,17 +329,6 @@ def test_a_trial_that_failed_in_mid_training_starts_again(
     training = begun(workers)
     assert (state(workers).outcome, steps(state(workers))) == (None, [])
     assert ends_as(undisturbed, training, workers)
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size` bytes (Python ignores SIGXFSZ)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("full", ["disk", "spool", "checkpoint"])

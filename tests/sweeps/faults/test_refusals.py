@@ -128,11 +128,17 @@ def test_levels_seeds_and_sizes_are_added_later(tmp_path: Path) -> None:
     check_plan_is_done(tmp_path)
 
 
-@pytest.mark.slow
-def test_changed_code_is_refused_with_the_difference(tmp_path: Path) -> None:
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the code, to be changed."""
     copy = tmp_path / "checkout"
     for name in ("kdgan_core", "sweeps", "analysis"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.mark.slow
+def test_changed_code_is_refused_with_the_difference(tmp_path: Path) -> None:
+    copy = checkout(tmp_path)
     words = [sys.executable, str(copy / "sweeps" / "run.py"), *command(*CELLS)[2:]]
     more = {"PYTHONPATH": str(copy)}
     done = run(tmp_path, [*words, "--max-trials", "2"], **more)
@@ -154,9 +160,7 @@ def test_changed_code_is_refused_with_the_difference(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_changed_plan_is_refused_and_once_accepted_replaces_the_old(tmp_path: Path) -> None:
-    copy = tmp_path / "checkout"
-    for name in ("kdgan_core", "sweeps", "analysis"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = checkout(tmp_path)
     words = [sys.executable, str(copy / "sweeps" / "run.py"), *command(*CELLS)[2:]]
     words += ["--factors", "alpha"]
     more = {"PYTHONPATH": str(copy)}
