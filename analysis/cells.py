@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from analysis import columns as c
-from analysis.runs import Runs
+from analysis.frames import Runs
 
 FACTORS: Final = ("alpha", "beta", "gamma", "tau")
 SYMBOLS: Final = {
@@ -129,17 +129,25 @@ def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:
 
 
 def _seeds(ordered: Sequence[Mapping[str, Any]]) -> Iterator[SeedPoint]:
-    """Yield each seed once, ascending, from records in the order that their trials started.
-
-    Of two trials of a seed the later one counts; but one that failed says nothing of the seed, so
-    it takes no seed from one that did not.
-    """
-    failed_first = sorted(ordered, key=lambda record: record[c.SEED_OUTCOME] != c.FAILED)
-    counting = {int(record[c.SEED]): record for record in failed_first}
-    for seed, record in sorted(counting.items()):
+    """Yield each seed once, ascending, from records in the order that their trials started."""
+    for seed, record in counting_records(ordered).items():
         outcome = str(record[c.SEED_OUTCOME])
         value, valid = (
             math.nan if outcome in UNSCORED else float(record[c.SEED_PREFIX + name])
             for name in (c.TEST_ACCURACY, c.BEST_VALID_ACCURACY)
         )
         yield SeedPoint(seed, outcome, value, valid, str(record[c.TRIAL_ID]))
+
+
+def counting_records(ordered: Iterable[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    """Return the record that counts for each seed, seeds ascending.
+
+    Of two trials of a seed the later one counts; but one that failed says nothing of the seed, so
+    it takes no seed from one that did not.
+
+    Args:
+        ordered: Records of one cell, a trial and seed each, in the order that the trials started.
+    """
+    failed_first = sorted(ordered, key=lambda record: record[c.SEED_OUTCOME] != c.FAILED)
+    counting = {int(record[c.SEED]): record for record in failed_first}
+    return dict(sorted(counting.items()))

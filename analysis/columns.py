@@ -37,7 +37,7 @@ PARENT_TAGS: Final[dict[str, str]] = {
     COMMIT: "Git commit of the code that ran, or 'unknown'.",
     DIRTY: "'true' if the working tree had changes that the commit does not hold.",
     COMMAND: "Command line that started the sweep.",
-    MODE: "What was planned: study, search, sensitivity, baseline, grid or sobol.",
+    MODE: "What was planned: study, search, sensitivity, methods, baseline, grid or sobol.",
     QUICK: "'true' for a shortened sweep that checks the machinery, not the method.",
     PLAN_HASH: "Hash of what makes it this sweep: space, mode, seeds, levels.",
     PLANNED_TRIALS: "Number of distinct trials planned so far, an integer as text.",
@@ -80,7 +80,7 @@ TRIAL_TAGS: Final[dict[str, str]] = {
     SEED_OUTCOMES: "JSON object from seed to how that seed ended.",
     ROWS: "JSON list of the plan's reasons for this trial: role, factor and level of each.",
     ROLE: "Most telling of the trial's roles; superseded if it belongs to the plan no longer.",
-    FACTOR: "Factor varied in that role, or two in a grid (beta×gamma); else empty.",
+    FACTOR: "Factor varied in that role, two in a grid (beta×gamma), or 'method'; else empty.",
     LEVEL: "Level of that factor as text, or two in a grid (0.1×0.01); else empty.",
     ERROR: "Last line of the traceback; present only if the trial failed.",
     DEVICE: "Kind of device that trained: cpu or cuda.",
@@ -102,6 +102,7 @@ ROLE_BASELINE: Final = "baseline"
 ROLE_SENSITIVITY: Final = "sensitivity"
 ROLE_GRID: Final = "grid"
 ROLE_SOBOL: Final = "sobol"
+ROLE_METHODS: Final = "methods"
 ROLE_SUPERSEDED: Final = "superseded"
 
 ROLES: Final[dict[str, str]] = {
@@ -110,8 +111,11 @@ ROLES: Final[dict[str, str]] = {
     ROLE_SENSITIVITY: "A level of one factor, the others at the baseline.",
     ROLE_GRID: "A pair of levels of two factors, the others at the baseline.",
     ROLE_SOBOL: "A point of a scrambled Sobol design over the search space.",
+    ROLE_METHODS: "An arm of Table 1; its factor is 'method' and its level the arm's name.",
     ROLE_SUPERSEDED: "The plan has changed and holds the trial no longer: nothing counts it.",
 }
+
+FACTOR_METHOD: Final = "method"
 
 # Parameters: the fields of the trial's configuration that the analysis uses.
 DATASET: Final = "dataset"
@@ -129,9 +133,12 @@ TAU_END: Final = "tau_end"
 ESTIMATOR: Final = "estimator"
 STEPS: Final = "steps"
 BATCH_SIZE: Final = "batch_size"
+PLAYER: Final = "player"
+MATCHED: Final = "matched"
+LOG_GRADIENT_VARIANCE: Final = "log_gradient_variance"
 
 PARAMS: Final[dict[str, str]] = {
-    DATASET: "Data set: digits, mnist, ...",
+    DATASET: "Data set: digits, mnist, cifar10, ...",
     METHOD: "Training method: kdgan or one of the methods it is compared with.",
     TRAIN_SIZE: "Number of labelled training images.",
     SEEDS: "JSON list of the seeds trained in this trial.",
@@ -146,6 +153,9 @@ PARAMS: Final[dict[str, str]] = {
     ESTIMATOR: "Estimator of the adversarial gradient.",
     STEPS: "Training steps; one step updates each player once.",
     BATCH_SIZE: "Images in one step's batch.",
+    PLAYER: "Who is trained and scored by the method supervised: classifier or teacher.",
+    MATCHED: "What of KDGAN's compute the trial was given: none, steps or seconds.",
+    LOG_GRADIENT_VARIANCE: "Whether the variance of C's gradients was measured, True or False.",
 }
 
 # Final metrics of a trial.
@@ -154,6 +164,12 @@ BEST_VALID_ACCURACY: Final = "best_valid_accuracy"
 LAST_VALID_ACCURACY: Final = "last_valid_accuracy"
 PRETRAINED_VALID_ACCURACY: Final = "pretrained_valid_accuracy"
 BEST_STEP: Final = "best_step"
+BEST_TEST_EVALUATION: Final = "best_test_evaluation"
+TRAIN_SECONDS: Final = "train_seconds"
+PRETRAIN_SECONDS: Final = "pretrain_seconds"
+UPDATES_CLASSIFIER: Final = "updates_classifier"
+UPDATES_TEACHER: Final = "updates_teacher"
+UPDATES_DISCRIMINATOR: Final = "updates_discriminator"
 SECONDS: Final = "seconds"
 
 
@@ -182,21 +198,63 @@ SEED_METRICS: Final[dict[str, str]] = {
     LAST_VALID_ACCURACY: "Validation accuracy at the seed's last evaluation.",
     PRETRAINED_VALID_ACCURACY: "Validation accuracy of the pretrained classifier.",
     BEST_STEP: "Training step of the seed's best validation checkpoint.",
+    BEST_TEST_EVALUATION: "Best over all test evaluations, the authors' statistic; none unless "
+    "the trial asked for it.",
+    TRAIN_SECONDS: "Seconds of the seed's training, without pretraining and checks.",
+    PRETRAIN_SECONDS: "Seconds that pretraining the seed's players took when they were trained.",
+    UPDATES_CLASSIFIER: "Optimizer updates of C, pretraining included.",
+    UPDATES_TEACHER: "Optimizer updates of T, pretraining included.",
+    UPDATES_DISCRIMINATOR: "Optimizer updates of D, pretraining included.",
 }
 
 # Metrics with a history: one value an evaluation.
 VALID_ACCURACY: Final = "valid_accuracy"
 TAU: Final = "tau"
+ADVERSARIAL: Final = "adversarial"
+DISTILLATION: Final = "distillation"
+MIXTURE: Final = "mixture"
+GRADIENT_VARIANCE: Final = "gradient_variance_"
+GRADIENT_MEAN_SQUARE: Final = "gradient_mean_square_"
+# What the gradients of C are taken of, as a name's ending and in words.
+GRADIENTS: Final[dict[str, str]] = {
+    ADVERSARIAL: "L_AD",
+    DISTILLATION: "L_DS",
+    MIXTURE: "lambda L_AD + (1 - lambda) L_DS, lambda = alpha / (alpha + beta)",
+}
 
 HISTORY_METRICS: Final[dict[str, str]] = {
     VALID_ACCURACY: "Mean over seeds of validation accuracy at each evaluation.",
     TAU: "Temperature at each evaluation.",
     "loss_discriminator": "What D descends: minus the objective of Algorithm 1, line 5.",
-    "loss_classifier": "Cross-entropy of C against the true labels, method supervised.",
+    "loss_classifier": "What C descends in a method without a discriminator.",
+    "loss_teacher": "What T descends in a method without a discriminator.",
     "rejection_classifier": "E over C's labels of log(1 - D): what C's adversarial term lowers.",
     "rejection_teacher": "E over T's labels of log(1 - D): what T's adversarial term lowers.",
     "distillation_classifier": "L_DS of C, before its weight beta.",
     "distillation_teacher": "L_DS of T, before its weight gamma.",
+    **{
+        GRADIENT_VARIANCE + name: "Variance over minibatches of a coordinate of C's gradient of "
+        f"{what}, the mean over its coordinates."
+        for name, what in GRADIENTS.items()
+    },
+    **{
+        GRADIENT_MEAN_SQUARE + name: f"Square of the mean gradient of C of {what}, the mean over "
+        "its coordinates."
+        for name, what in GRADIENTS.items()
+    },
+}
+
+# The artifact `curves.parquet` of a trial: a record a seed, evaluation and metric.
+CURVES_FILE: Final = "curves.parquet"
+STEP: Final = "step"
+METRIC: Final = "metric"
+VALUE: Final = "value"
+
+CURVE_COLUMNS: Final[dict[str, str]] = {
+    "seed": "Seed.",
+    STEP: "Updates of C at the evaluation, 0 for the pretrained player.",
+    METRIC: "A metric with a history, or 'seconds': of the seed's training until then.",
+    VALUE: "Its value; missing where it was not finite.",
 }
 
 

@@ -8,7 +8,6 @@ Nothing is hidden: a mark below a strip's axis becomes an arrow with its value w
 from __future__ import annotations
 
 import math
-import textwrap
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +20,19 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis import columns as c
 from analysis.cells import SYMBOLS
+from analysis.drawing import (
+    COLOURS,
+    INK,
+    LEGEND_LINE,
+    MARGIN,
+    PUBLISHED_DASHES,
+    STYLE,
+    WIDTH,
+    caption_height,
+    caption_lines,
+    draw_caption,
+    save,
+)
 from analysis.marks import points_frame
 from analysis.sensitivity import (
     Panel,
@@ -28,13 +40,10 @@ from analysis.sensitivity import (
     has_sensitivity,
     sensitivity_info,
 )
-from analysis.strips import INK, PUBLISHED_DASHES, Strip, clipped, draw_strip, make_strips
+from analysis.strips import Strip, clipped, draw_strip, make_strips
 
 __all__ = ["draw_sensitivity", "has_sensitivity", "sensitivity_info", "write_figure"]
 
-STYLE: Final = Path(__file__).with_name("figure.mplstyle")
-# Okabe and Ito's colour-blind-safe palette; the markers tell the sizes apart in grey.
-COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS: Final = ("o", "s", "^", "v", "P", "X")
 TITLES: Final = {
     "alpha": f"weight of the classifier, {SYMBOLS['alpha']}",
@@ -43,19 +52,13 @@ TITLES: Final = {
     "tau": f"temperature schedule, {SYMBOLS['tau']}",
 }
 # Inches, unless said otherwise.
-WIDTH: Final = 7.2
-LEFT, RIGHT, TOP, BOTTOM = 0.5, 0.27, 0.25, 0.07
-MARGIN: Final = 0.09
+LEFT, RIGHT, TOP = 0.5, 0.27, 0.25
 COLUMN_GAP, STRIP_GAP = 0.13, 0.11
 STRIP, SHORT_STRIP = 1.2, 1.0  # the short one from four training sizes on
 TAU_WIDTH: Final = 1.2  # of a numeric column's width
 NUMBER_AXIS: Final = 0.42
 CHARACTER: Final = 0.052  # of a schedule's name
-LEGEND_LINE: Final = 0.15
 LEGEND_COLUMNS: Final = 3
-CAPTION_LINE: Final = 0.115
-CAPTION_CHARACTERS: Final = 162
-NOTES_DRAWN: Final = 6
 
 
 class _Layout(NamedTuple):
@@ -76,7 +79,7 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
     caption = _caption(info, any(clipped(strip) for row in strips for strip in row))
     with matplotlib.rc_context(fname=STYLE):
         handles = _legend_handles(info, strips)
-        layout = _layout(info, len(caption), len(handles))
+        layout = _layout(info, caption_height(caption), len(handles))
         figure = Figure(figsize=(WIDTH, layout.height))
         for row, size in enumerate(info.train_sizes):
             for column, strip in enumerate(strips[row]):
@@ -99,26 +102,19 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
             columnspacing=1.4,
             handlelength=2.2,
         )
-        for line, text in enumerate(reversed(caption)):
-            y = (BOTTOM + line * CAPTION_LINE) / layout.height
-            figure.text(MARGIN / WIDTH, y, text, fontsize=6, color=INK, parse_math=False)
+        draw_caption(figure, caption)
     return figure
 
 
 def write_figure(info: SensitivityInfo, folder: Path) -> list[Path]:
     """Write `figure4.pdf`, `.png` and `.csv` (the marks drawn) to `folder`; returns the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    figure = draw_sensitivity(info)
-    pdf, png, csv = (folder / f"figure4.{ending}" for ending in ("pdf", "png", "csv"))
-    with matplotlib.rc_context(fname=STYLE):
-        # Without a date the same runs give the same bytes.
-        figure.savefig(pdf, metadata={"CreationDate": None})
-        figure.savefig(png)
+    drawn = save(draw_sensitivity(info), folder, "figure4")
+    csv = folder / "figure4.csv"
     points_frame(info).to_csv(csv, index=False)
-    return [pdf, png, csv]
+    return [*drawn, csv]
 
 
-def _layout(info: SensitivityInfo, caption_lines: int, entries: int) -> _Layout:
+def _layout(info: SensitivityInfo, caption: float, entries: int) -> _Layout:
     """Return the sizes; the legend goes beside long schedule names where there is room."""
     shares = [TAU_WIDTH if panel.labels else 1.0 for panel in info.panels]
     unit = (WIDTH - LEFT - RIGHT - COLUMN_GAP * (len(shares) - 1)) / sum(shares)
@@ -127,7 +123,6 @@ def _layout(info: SensitivityInfo, caption_lines: int, entries: int) -> _Layout:
     is_beside = len(shares) == 4
     above_legend = NUMBER_AXIS if is_beside else max(NUMBER_AXIS, names)
     legend = math.ceil(entries / LEGEND_COLUMNS) * LEGEND_LINE + 0.15
-    caption = BOTTOM + caption_lines * CAPTION_LINE + 0.04
     below = caption + max(above_legend + legend, names + 0.08)
     rows = len(info.train_sizes)
     strip = STRIP if rows < 4 else SHORT_STRIP
@@ -142,17 +137,8 @@ def _layout(info: SensitivityInfo, caption_lines: int, entries: int) -> _Layout:
 
 def _caption(info: SensitivityInfo, has_clipped: bool) -> tuple[str, ...]:
     """Return the lines under the figure: the footer, then the first notes."""
-    notes = list(info.notes[:NOTES_DRAWN])
-    if has_clipped:
-        notes.insert(0, "Intervals of means below the axis are in figure4.csv.")
-    if len(info.notes) > NOTES_DRAWN:
-        notes.append(f"{len(info.notes) - NOTES_DRAWN} more notes: see figure4.csv.")
-    lines: list[str] = []
-    for text in [info.footer, " ".join(notes)]:
-        # A no-break space keeps "n = 100" on one line.
-        unbroken = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-        lines += textwrap.wrap(unbroken, CAPTION_CHARACTERS)
-    return tuple(lines)
+    clipped_note = ["Intervals of means below the axis are in figure4.csv."] * has_clipped
+    return caption_lines(info.footer, [*clipped_note, *info.notes], "figure4.csv")
 
 
 def _rectangle(layout: _Layout, row: int, column: int) -> tuple[float, float, float, float]:

@@ -13,6 +13,14 @@ LABEL: Final = "published (best over test evaluations, 1 run)"
 FOLDER: Final = Path(__file__).with_name("published")
 FACTORS: Final = ("alpha", "beta", "gamma")
 DATASET: Final = "mnist"
+# Our name of a data set or an arm -> the one in table1.csv.
+TABLE1_DATASETS: Final = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+TABLE1_METHODS: Final = {
+    "codis": "CODIS", "distn": "DISTN", "noisy": "NOISY", "mimic": "MIMIC", "nagan": "NaGAN",
+    "kdgan": "KDGAN",
+}  # fmt: skip
+TABLE1_LABEL: Final = "published (mean ± standard deviation, as printed)"
+FIGURE3_SIZE: Final = 100  # whose values of Table 1 the published curves were moved to
 
 
 class PublishedCell(NamedTuple):
@@ -22,6 +30,40 @@ class PublishedCell(NamedTuple):
     factor: str
     level: float
     accuracy: float
+
+
+class PublishedMean(NamedTuple):
+    """A published cell of Table 1: accuracies as fractions."""
+
+    mean: float
+    std: float
+
+
+def table1_cell(dataset: str, arm: str, train_size: int) -> PublishedMean | None:
+    """Return the published value of an arm, or None if Table 1 has no such cell."""
+    if dataset not in TABLE1_DATASETS or arm not in TABLE1_METHODS:
+        return None
+    frame = pd.read_csv(FOLDER / "table1.csv")
+    found = frame[
+        (frame["dataset"] == TABLE1_DATASETS[dataset])
+        & (frame["method"] == TABLE1_METHODS[arm])
+        & (frame["n"] == train_size)
+    ]
+    for record in found.to_dict("records"):
+        return PublishedMean(float(record["mean"]) / 100, float(record["std"]) / 100)
+    return None
+
+
+def figure3_curves() -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return arm -> epochs and accuracies of the published Figure 3(a), in its own units."""
+    arms = {name: arm for arm, name in TABLE1_METHODS.items()}
+    return {
+        arms[str(name)]: (
+            tuple(float(epoch) for epoch in curve["epoch"]),
+            tuple(float(value) for value in curve["value"]),
+        )
+        for name, curve in pd.read_csv(FOLDER / "figure3a.csv").groupby("method", sort=False)
+    }
 
 
 def load_figure4(factor: str) -> pd.DataFrame:

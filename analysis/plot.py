@@ -27,7 +27,25 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT
     help="MLflow store that holds the runs.",
 )
 @click.option(
-    "--sweep", metavar="ID", help="Sweep to read.  [default: the latest one that has trials]"
+    "--sweep",
+    "sweeps",
+    metavar="ID",
+    multiple=True,
+    help="Sweep to read; repeat it to put methods sweeps together.  "
+    "[default: the latest one that has trials]",
+)
+@click.option(
+    "--table",
+    type=click.Choice(["1"]),
+    help="Write only this: 1 is the table of methods, beside the paper's Table 1.",
+)
+@click.option(
+    "--figure",
+    "figures",
+    type=click.Choice(["3", "4", "7"]),
+    multiple=True,
+    help="Write only this (repeatable): 3 is training curves, 4 is sensitivity, 7 is the "
+    "variance of gradients.",
 )
 @click.option(
     "--out",
@@ -48,54 +66,63 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT
     type=click.Choice(["corrected", "printed", "none"]),
     default="corrected",
     show_default=True,
-    help="The paper's curves (mnist only): on the equation's axes without the constants added "
-    "for plotting, as printed, or not at all.",
+    help="The paper's curves of Figure 4 (mnist only): on the equation's axes without the "
+    "constants added for plotting, or as printed; none leaves out all that was published.",
 )
 def main(
     experiment: str,
     tracking_uri: str,
-    sweep: str | None,
+    sweeps: tuple[str, ...],
+    table: str | None,
+    figures: tuple[str, ...],
     out: Path,
     runs_file: Path,
     published: PublishedMode,
 ) -> None:
-    """Draw Figure 4 and the table of best configurations of EXPERIMENT.
+    """Draw the figures and tables of EXPERIMENT from its recorded runs.
 
-    Reads one sweep from MLflow and writes figures/EXPERIMENT/figure4.pdf, .png and .csv (the marks
-    drawn), figures/EXPERIMENT/best.md, and runs.parquet. A sweep that is still running is drawn as
-    far as it is, and the figure says so.
+    Reads a sweep from MLflow and writes to figures/EXPERIMENT what it has runs for, and
+    runs.parquet. Every figure comes with a .csv of what it shows. A sweep that is still running is
+    drawn as far as it is, and the figure says so.
+
+    \b
+    sensitivity   figure4.pdf .png .csv, figure4_ranks.csv and best.md
+    methods       table1.md .tex .csv, table1_differences.csv and figure3.pdf .png .csv
+    with log_gradient_variance=true also figure7.pdf .png .csv
 
     \b
     Examples:
       python analysis/plot.py digits
       python analysis/plot.py mnist --sweep mnist-1a2b3c4d
       python analysis/plot.py mnist --published none --out paper/figures
+      python analysis/plot.py mnist --table 1
+      python analysis/plot.py mnist --table 1 --sweep mnist-1a2b3c4d --sweep mnist-5e6f7a8b
+      python analysis/plot.py mnist --figure 3 --figure 7
       python analysis/plot.py mnist --tracking-uri http://head-node:5000
     """
     for name, value in PATIENCE.items():
         os.environ.setdefault(name, value)
     # Imported here so that --help answers at once.
-    from analysis.runs import RunsError, read_runs, write_runs
+    from analysis.frames import RunsError, merge, recorded_trials, write_runs
+    from analysis.outputs import Wanted, write_outputs
+    from analysis.runs import read_curves, read_runs
 
     try:
-        runs = read_runs(experiment, tracking_uri, sweep)
+        named = dict.fromkeys(sweeps) or (None,)
+        runs = merge([read_runs(experiment, tracking_uri, sweep) for sweep in named])
+        click.echo(f"Sweep {runs.sweep.sweep_id}: {recorded_trials(runs)} trials.")
+        write_runs(runs, runs_file)
+        wanted = Wanted(table is not None, frozenset(figures), published)
+        done = write_outputs(
+            runs, wanted, out / experiment, lambda ids: read_curves(runs, tracking_uri, ids)
+        )
     except RunsError as error:
         _stop(str(error), error)
-    from analysis.figures import has_sensitivity, sensitivity_info, write_figure
-    from analysis.tables import write_best
-
-    folder = out / experiment
-    click.echo(f"Sweep {runs.sweep.sweep_id}: {runs.trials['trial_id'].nunique()} trials.")
-    try:
-        write_runs(runs, runs_file)
-        written = [runs_file, write_best(runs, folder)]
-        if has_sensitivity(runs):
-            written += write_figure(sensitivity_info(runs, published), folder)
-        else:
-            click.echo("It has no sensitivity trial, so there is no Figure 4 to draw.")
     except OSError as error:
         _stop(f"cannot write {error.filename}: {error.strerror}", error)
-    for path in written:
+    for sentence in done.said:
+        click.echo(sentence)
+    for path in [runs_file, *done.paths]:
         click.echo(f"Wrote {path}")
 
 

@@ -1,7 +1,7 @@
-"""The only reader of MLflow: one sweep's runs as tidy frames, and as Parquet.
+"""The only reader of MLflow: one sweep's runs as tidy frames, and the curves of its trials.
 
-Reading costs two small queries and one page per thousand trials of the sweep, however many other
-sweeps the store holds.
+Reading runs costs two small queries and one page per thousand trials of the sweep, however many
+other sweeps the store holds. Curves are a file a trial, so only those wanted are read.
 """
 
 from __future__ import annotations
@@ -9,75 +9,38 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from analysis import columns as c
+from analysis.frames import (
+    SCHEMA,
+    SWEEP_KEY,
+    Runs,
+    RunsError,
+    Sweep,
+    tau_label,
+    tidy,
+    write_runs,
+)
 
+__all__ = [
+    "SCHEMA", "SWEEP_KEY", "Runs", "RunsError", "Sweep", "read_curves", "read_runs", "tau_label",
+    "tidy", "write_runs",
+]  # fmt: skip
+
+CURVE_COLUMNS: Final = [c.TRIAL_ID, *c.CURVE_COLUMNS]
 PAGE_SIZE: Final = 1000
 SWEEPS_LISTED: Final = 8
 SWEEP_ID_PATTERN: Final = re.compile(r"[\w.-]+")
-
-ROW_TYPE: Final = pa.struct(
-    [(c.ROLE, pa.string()), (c.FACTOR, pa.string()), (c.LEVEL, pa.string())]
-)
-SCHEMA: Final = pa.schema(
-    [
-        pa.field(
-            name,
-            pa.list_(ROW_TYPE)
-            if column.arrow == "rows"
-            else pa.timestamp("ms", "UTC")
-            if column.arrow.startswith("timestamp")
-            else pa.type_for_alias(column.arrow),
-            metadata={"description": column.sentence},
-        )
-        for name, column in c.COLUMNS.items()
-    ]
-)
-SWEEP_KEY: Final = b"kdgan.sweep"
-
-
-class RunsError(Exception):
-    """The store has no runs that can be read; the message is one sentence saying what to do."""
-
-
-class Sweep(NamedTuple):
-    """What the parent run says about the sweep."""
-
-    experiment: str
-    sweep_id: str
-    run_id: str
-    commit: str
-    dirty: bool
-    command: str
-    mode: str
-    quick: bool
-    plan_hash: str
-    planned_trials: int | None
-    has_ended: bool
-
-
-class Runs(NamedTuple):
-    """One sweep: the parent's facts, a record per trial and seed, a record per trial and plan row.
-
-    `trials` has the columns of `columns.COLUMNS` but `rows`; `rows` has trial_id, role, factor,
-    level. Only trials that ended, in whatever way, and that the plan still holds are in either
-    frame: superseded ones are left out here, so that nothing counts them.
-    """
-
-    sweep: Sweep
-    trials: pd.DataFrame
-    rows: pd.DataFrame
 
 
 def read_runs(experiment: str, tracking_uri: str, sweep_id: str | None = None) -> Runs:
@@ -110,48 +73,37 @@ def read_runs(experiment: str, tracking_uri: str, sweep_id: str | None = None) -
     return runs
 
 
-def tidy(sweep: Sweep, records: Sequence[Mapping[str, object]]) -> Runs:
-    """Return the tidy frames of records that have the columns of `columns.COLUMNS`.
+def read_curves(runs: Runs, tracking_uri: str, trial_ids: Collection[str]) -> pd.DataFrame:
+    """Return the curves of some trials: trial_id, seed, step, metric, value.
 
-    Records of superseded trials are left out. Arrow gives every column its declared type; a
-    column that a record lacks is empty there.
+    Args:
+        runs: What `read_runs` returned.
+        tracking_uri: The store they were read from.
+        trial_ids: The trials wanted. One that has no curves, since it failed before its first
+            evaluation, has no record.
+
+    Raises:
+        RunsError: If the store or a file of curves cannot be read.
     """
-    reasons = {str(record[c.TRIAL_ID]): _reasons(record[c.ROWS]) for record in records}
-    kept = {
-        trial_id: rows
-        for trial_id, rows in reasons.items()
-        if all(row[c.ROLE] != c.ROLE_SUPERSEDED for row in rows)
-    }
-    rows = [{c.TRIAL_ID: key, **row} for key, reason in kept.items() for row in reason]
-    mine = [dict(record) for record in records if str(record[c.TRIAL_ID]) in kept]
-    trials = pa.Table.from_pylist(mine, schema=SCHEMA).drop_columns([c.ROWS]).to_pandas()
-    return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))
-
-
-def write_runs(runs: Runs, path: Path) -> None:
-    """Write one record per trial and seed to a Parquet file, the sweep's facts in its metadata."""
-    keys = [c.ROLE, c.FACTOR, c.LEVEL]
-    rows = {
-        trial_id: group[keys].to_dict("records")
-        for trial_id, group in runs.rows.groupby("trial_id")
-    }
-    frame = runs.trials.assign(
-        **{
-            c.STARTED: runs.trials[c.STARTED].dt.tz_convert(None),
-            c.ROWS: [rows.get(key, []) for key in runs.trials[c.TRIAL_ID]],
-        }
-    )
-    table = pa.Table.from_pandas(frame, schema=SCHEMA, preserve_index=False)
-    metadata = {SWEEP_KEY: json.dumps(runs.sweep._asdict()).encode()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(table.replace_schema_metadata(metadata), partial)
-    partial.replace(path)
-
-
-def tau_label(kind: str, start: float, end: float) -> str:
-    """Return the name of a temperature schedule; a constant one never uses `end`."""
-    return f"constant {start:.3g}" if kind == "constant" else f"{kind} {start:.3g}→{end:.3g}"
+    wanted = runs.trials[runs.trials[c.TRIAL_ID].isin(set(trial_ids))].sort_values(c.STARTED)
+    run_ids = dict(zip(wanted[c.TRIAL_ID], wanted[c.RUN_ID], strict=True))
+    client = MlflowClient(tracking_uri=tracking_uri)
+    frames = [pd.DataFrame(columns=CURVE_COLUMNS)]
+    try:
+        for trial_id, run_id in run_ids.items():
+            if c.CURVES_FILE not in {file.path for file in client.list_artifacts(run_id)}:
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                path = client.download_artifacts(run_id, c.CURVES_FILE, folder)
+                frames.append(pd.read_parquet(path).assign(**{c.TRIAL_ID: trial_id}))
+    except (MlflowException, OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise RunsError(
+            f"cannot read {c.CURVES_FILE} of trial {trial_id!r} from {tracking_uri!r}: {reason}"
+        ) from error
+    if len(frames) > 1:
+        frames = frames[1:]
+    return pd.concat(frames, ignore_index=True)[CURVE_COLUMNS]
 
 
 def _require_store(experiment: str, tracking_uri: str) -> None:
@@ -325,11 +277,6 @@ def _json(text: str, shape: type, where: str, name: str) -> Any:
     if not isinstance(value, shape):
         raise RunsError(f"{where} has {name}={text!r}, which is not a JSON {shape.__name__}")
     return value
-
-
-def _reasons(rows: Any) -> list[dict[str, str]]:
-    """Return a trial's plan rows with every key as text."""
-    return [{key: str(row.get(key, "")) for key in (c.ROLE, c.FACTOR, c.LEVEL)} for row in rows]
 
 
 def _finite(value: float | None) -> float | None:

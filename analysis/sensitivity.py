@@ -18,9 +18,9 @@ from analysis.cells import (
     differ_only_in,
     distinct,
 )
+from analysis.frames import Runs, origin
 from analysis.paper import DATASET, LABEL, PublishedMode, figure4_curve
 from analysis.paper import FACTORS as PUBLISHED_FACTORS
-from analysis.runs import Runs, Sweep
 from analysis.stats import LEVEL, t_interval
 
 LOGARITHMIC: Final = {"beta", "gamma"}
@@ -119,7 +119,7 @@ def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> Sens
         experiment=runs.sweep.experiment,
         train_sizes=tuple(sorted({curve.train_size for p in panels for curve in p.curves})),
         panels=tuple(panels),
-        footer=_footer(runs.sweep, list(drawn.values()), len(cells), failed),
+        footer=_footer(runs, list(drawn.values()), failed),
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -303,13 +303,12 @@ def _published_note(published: PublishedMode) -> str:
     return f"Dashed: {LABEL}, {how}; the paper has panels for {alpha}, {beta}, {gamma} only."
 
 
-def _footer(sweep: Sweep, points: list[Point], recorded: int, failed: int) -> str:
+def _footer(runs: Runs, points: list[Point], failed: int) -> str:
     """Return the sentence under the figure: statistic, selection rule, origin, what went wrong.
 
     Args:
-        sweep: The sweep that is drawn.
+        runs: The sweep that is drawn.
         points: Its cells that are drawn, each once.
-        recorded: Number of trials recorded, drawn or not.
         failed: Number of failed trials of the cells that are drawn.
     """
     counts = sorted({point.n for point in points if point.n})
@@ -324,18 +323,9 @@ def _footer(sweep: Sweep, points: list[Point], recorded: int, failed: int) -> st
     diverged = sum(seed.outcome == c.DIVERGED for seed in seeds)
     # A collapsed seed of a trial that was stopped early has no test score.
     collapsed = sum(seed.outcome == c.COLLAPSED and not math.isnan(seed.value) for seed in seeds)
-    origin = f"Sweep {sweep.sweep_id}, commit {sweep.commit[:12]}"
-    if sweep.dirty:
-        origin += " (dirty)"
-    if sweep.quick:
-        origin += ", quick: shortened training"
-    if sweep.planned_trials is not None and recorded < sweep.planned_trials:
-        origin += f", partial: {recorded} of {sweep.planned_trials} planned trials"
-    elif not sweep.has_ended:
-        origin += f", partial: {recorded} trials so far, the sweep has not ended"
     return (
         f"{statistic} Score: test accuracy at each seed's best validation checkpoint. "
         f"Seeds collapsed: {collapsed} (in the mean), "
         f"diverged: {diverged} (no score, not in the mean); "
-        f"failed trials: {failed}. {origin}."
+        f"failed trials: {failed}. {origin(runs)}."
     )

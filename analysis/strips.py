@@ -12,10 +12,9 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from analysis import columns as c
+from analysis.drawing import INK, PUBLISHED_DASHES
 from analysis.sensitivity import Panel, Point, PublishedCurve, SensitivityInfo
 
-INK: Final = "0.2"
-PUBLISHED_DASHES: Final = (0, (4, 2))
 POINTS_PER_INCH: Final = 72
 SEED_STEP: Final = 1.7  # points between the dots of neighbouring seeds
 WIDEST_SEEDS: Final = 8.5  # points that the dots of one cell may take

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from analysis import columns as c
 from analysis.cells import SYMBOLS, TRIAL_SEPARATOR, Cell, SeedPoint, cells_of
+from analysis.frames import Runs
 from analysis.paper import DATASET, PublishedCell, best_figure4_cell
-from analysis.runs import Runs
 from analysis.stats import Interval, t_interval
 
 RULE: Final = (

@@ -30,7 +30,7 @@ from kdgan_core.estimators import ESTIMATORS
 from kdgan_core.losses import log_rejection
 from kdgan_core.replica import Replica
 from sweeps.environment import hardware, package_versions
-from sweeps.space import load_space
+from sweeps.loading import load_space
 
 TAUS = (5.0, 1.0, 0.5, 0.1)
 WITHOUT_TAU = ("score", "expectation")

@@ -14,32 +14,28 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-DATASETS = ("digits", "mnist")
-METHODS = ("kdgan", "nagan", "supervised")
-ESTIMATORS = ("concrete", "density", "straight_through", "score", "expectation")
+from kdgan_core.knobs import check_range, describe_range, knob, typed
+
+__all__ = ["TemperatureSchedule", "TrialConfig", "check_names", "describe_range", "parse_value"]
+
+DATASETS = ("digits", "mnist", "cifar10")
+METHODS = ("kdgan", "nagan", "distn", "mimic", "noisy", "codis", "supervised")
+ESTIMATORS = (
+    "concrete", "density", "straight_through", "score", "expectation", "authors",
+)  # fmt: skip
 TAU_KINDS = ("exponential", "linear", "cosine", "constant")
 ARCHITECTURES = ("paper", "authors", "small")
 
 # Rows of each data set: (pool that training and validation images are drawn from, test, classes).
-DATASET_SIZES = {"digits": (1297, 500, 10), "mnist": (60_000, 10_000, 10)}
-DATASET_SIDE = {"digits": 8, "mnist": 28}
-
-
-def _knob(
-    default: object,
-    help: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """A dataclass field that carries its help text and its valid range.
-
-    `low` and `high` are inclusive bounds, `above` an exclusive lower one.
-    """
-    limits = {"low": low, "high": high, "above": above, "choices": choices, "help": help}
-    return dataclasses.field(default=default, metadata=limits)
+DATASET_SIZES = {
+    "digits": (1297, 500, 10), "mnist": (60_000, 10_000, 10), "cifar10": (50_000, 10_000, 10),
+}  # fmt: skip
+DATASET_SIDE = {"digits": 8, "mnist": 28, "cifar10": 32}
+DATASET_CHANNELS = {"digits": 1, "mnist": 1, "cifar10": 3}
+# Architectures that exist for each data set.
+DATASET_ARCHITECTURES = {
+    "digits": ("small",), "mnist": ("paper", "authors", "small"), "cifar10": ("paper", "small"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,82 +61,146 @@ class TrialConfig:
             names the field, the value and what is allowed.
     """
 
-    dataset: str = _knob("mnist", "data set", choices=DATASETS)
-    method: str = _knob("kdgan", "training method", choices=METHODS)
-    train_size: int = _knob(1000, "labelled training images, n (Table 1)", low=10)
-    seeds: tuple[int, ...] = _knob((0, 1, 2, 3, 4), "seeds, one training each", low=0)
-    draw: str = _knob(
+    dataset: str = knob("mnist", "data set", choices=DATASETS)
+    method: str = knob("kdgan", "training method", choices=METHODS)
+    player: str = knob(
+        "classifier", "who is trained and scored by the method supervised: C alone or T alone",
+        choices=("classifier", "teacher"),
+    )  # fmt: skip
+    train_size: int = knob(1000, "labelled training images, n (Table 1)", low=10)
+    seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds, one training each", low=0)
+    draw: str = knob(
         "balanced",
         "how the n images are drawn: 'balanced' over the classes by seed, or 'last' n of the"
         " training file (authors' code)",
         choices=("balanced", "last"),
     )
-    valid_size: int = _knob(5000, "validation images, drawn by seed from the rest", low=10)
+    valid_size: int = knob(5000, "validation images, drawn by seed from the rest", low=10)
 
-    alpha: float = _knob(
+    alpha: float = knob(
         0.5, "weight of the classifier's adversarial term, 1-alpha the teacher's (Eq. 4)",
         low=0.0, high=1.0,
     )  # fmt: skip
-    beta: float = _knob(1.0, "weight of the distillation into C (Eq. 4)", above=0.0)
-    gamma: float = _knob(0.01, "weight of the distillation into T (Eq. 4)", above=0.0)
-    tau_kind: str = _knob("exponential", "temperature schedule (Eq. 9)", choices=TAU_KINDS)
-    tau_start: float = _knob(1.0, "first temperature (section 4: 1.0)", above=0.0)
-    tau_end: float = _knob(0.1, "last temperature (section 4: 0.1)", above=0.0)
+    beta: float = knob(1.0, "weight of the distillation into C (Eq. 4)", above=0.0)
+    gamma: float = knob(0.01, "weight of the distillation into T (Eq. 4)", above=0.0)
+    tau_kind: str = knob("exponential", "temperature schedule (Eq. 9)", choices=TAU_KINDS)
+    tau_start: float = knob(1.0, "first temperature (section 4: 1.0)", above=0.0)
+    tau_end: float = knob(0.1, "last temperature (section 4: 0.1)", above=0.0)
 
-    estimator: str = _knob(
+    estimator: str = knob(
         "straight_through", "reading of the adversarial gradient, Eq. 8 (docs/estimators.md)",
         choices=ESTIMATORS,
     )  # fmt: skip
-    samples: int = _knob(8, "labels drawn per image and step, k of Algorithm 1", low=1)
-    control_variate: str = _knob(
+    samples: int = knob(8, "labels drawn per image and step, k of Algorithm 1", low=1)
+    control_variate: str = knob(
         "leave_one_out", "baseline subtracted from the reward: mean of the image's other draws",
         choices=("leave_one_out", "none"),
     )  # fmt: skip
-    distillation: str = _knob(
-        "l2", "L_DS: half squared distance of logits, or KL at a temperature", choices=("l2", "kl")
+    positives: int = knob(5, "true labels an image and step, P of estimator authors", low=1)
+    negatives: int = knob(20, "drawn labels an image and step, N of estimator authors", low=1)
+    distillation: str = knob(
+        "auto", "L_DS: half squared distance of logits, or KL at a temperature; auto is kl for"
+        " distn and codis, l2 for the others", choices=("auto", "l2", "kl"),
+    )  # fmt: skip
+    distillation_temperature: float = knob(3.0, "temperature of the KL distillation", above=0.0)
+    soft_weight: float = knob(
+        0.7, "distn: weight s of the soft targets, 1-s that of the labels (authors: 0.7)",
+        low=0.0, high=1.0,
+    )  # fmt: skip
+    noise_form: str = knob(
+        "original", "noisy: a share of the images has its logits scaled (Sau and Balasubramanian"
+        " 2016), or every logit has dropout and noise factors (authors' code)",
+        choices=("original", "authors"),
+    )  # fmt: skip
+    noise_ratio: float = knob(
+        0.1, "noisy: share of the images (original) or of the logits (authors: 0.1)",
+        low=0.0, high=0.95,
+    )  # fmt: skip
+    noise_sigma: float = knob(0.1, "noisy: spread of the factor 1+xi (authors: 0.1)", low=0.0)
+    codistillation_weight: float = knob(
+        1.0, "codis: weight of the other's prediction beside the labels", low=0.0
     )
-    distillation_temperature: float = _knob(3.0, "temperature of the KL distillation", above=0.0)
+    burn_in: float = knob(
+        0.2, "codis: fraction of training before the other's prediction counts", low=0.0, high=1.0
+    )
+    teacher_label_weight: float = knob(
+        0.0, "kdgan: weight of the cross-entropy on labels in T's loss (not in Algorithm 1)",
+        low=0.0,
+    )  # fmt: skip
+    classifier_label_weight: float = knob(
+        0.0, "kdgan: weight of the cross-entropy on labels in C's loss (not in Algorithm 1)",
+        low=0.0,
+    )  # fmt: skip
+    teacher_average: float = knob(
+        0.0, "kdgan: decay of a running mean of T's weights that gives C its targets, 0 for T"
+        " itself (not in Algorithm 1)", low=0.0, high=0.99999,
+    )  # fmt: skip
+    gamma_schedule: str = knob(
+        "constant", "kdgan: gamma over training; cosine falls to 0 (not in Algorithm 1)",
+        choices=("constant", "cosine"),
+    )  # fmt: skip
+    label_smoothing: float = knob(
+        0.0, "kdgan: D's target for true labels is 1 minus this (not in Algorithm 1)",
+        low=0.0, high=0.5,
+    )  # fmt: skip
 
-    steps: int = _knob(3000, "updates of the classifier", low=1)
-    discriminator_steps: int = _knob(1, "updates of D in a round of Algorithm 1", low=0)
-    teacher_steps: int = _knob(1, "updates of T in a round of Algorithm 1", low=0)
-    classifier_steps: int = _knob(1, "updates of C in a round of Algorithm 1", low=1)
-    batch_size: int = _knob(50, "images in a minibatch (authors: 10 at n=100, 50 at 1,000)", low=1)
-    learning_rate: float = _knob(
+    steps: int = knob(3000, "updates of the classifier", low=1)
+    discriminator_steps: int = knob(1, "updates of D in a round of Algorithm 1", low=0)
+    teacher_steps: int = knob(1, "updates of T in a round of Algorithm 1", low=0)
+    classifier_steps: int = knob(1, "updates of C in a round of Algorithm 1", low=1)
+    batch_size: int = knob(50, "images in a minibatch (authors: 10 at n=100, 50 at 1,000)", low=1)
+    learning_rate: float = knob(
         1e-3, "Adam, all players (authors: 5e-4 in their sweep, 1e-3 elsewhere)", above=0.0
     )
-    learning_rate_schedule: str = _knob(
+    learning_rate_schedule: str = knob(
         "cosine", "learning rate over training", choices=("constant", "cosine")
     )
-    pretrain_steps: int = _knob(1500, "supervised updates of C, T and D before the game", low=0)
-    pretrain_learning_rate: float = _knob(1e-3, "Adam in pretraining (authors: 1e-3)", above=0.0)
+    pretrain_steps: int = knob(1500, "supervised updates of C, T and D before the game", low=0)
+    teacher_pretrain_steps: int = knob(0, "the same for T, 0 if as many as the others", low=0)
+    pretrain_learning_rate: float = knob(1e-3, "Adam in pretraining (authors: 1e-3)", above=0.0)
 
-    architecture: str = _knob(
+    architecture: str = knob(
         "paper", "players: the paper's, the authors' code's, or small ones", choices=ARCHITECTURES
     )
-    classifier_dropout: float = _knob(0.12, "dropped after C's hidden layers", low=0.0, high=0.95)
-    teacher_dropout: float = _knob(
-        0.5, "dropped after the wide layer of T and D", low=0, high=0.95
+    classifier_dropout: float = knob(0.12, "dropped after C's hidden layers", low=0.0, high=0.95)
+    teacher_dropout: float = knob(0.5, "dropped after the wide layer of T and D", low=0, high=0.95)
+    weight_decay: float = knob(4e-5, "L2 penalty, 0.5 * weight_decay * ||w||^2", low=0.0)
+    rotation_degrees: float = knob(15.0, "largest random rotation, degrees", low=0.0, high=180.0)
+    shift: float = knob(0.1, "largest random shift, fraction of the side", low=0.0, high=1.0)
+    zoom: float = knob(0.1, "largest random zoom per axis, fraction", low=0.0, high=0.9)
+    mirroring: bool = knob(False, "mirror every other image at random")
+    cutout: float = knob(
+        0.0, "side of a random square set to the mean, fraction of the image's", low=0.0, high=1.0
     )
-    weight_decay: float = _knob(4e-5, "L2 penalty, 0.5 * weight_decay * ||w||^2", low=0.0)
-    rotation_degrees: float = _knob(15.0, "largest random rotation, degrees", low=0.0, high=180.0)
-    shift: float = _knob(0.1, "largest random shift, fraction of the side", low=0.0, high=1.0)
-    zoom: float = _knob(0.1, "largest random zoom per axis, fraction", low=0.0, high=0.9)
-    matmul_precision: str = _knob(
+    matmul_precision: str = knob(
         "medium", "torch's float32 matmul precision: on CUDA 'high' and 'medium' use TF32",
         choices=("highest", "high", "medium"),
     )  # fmt: skip
-    evaluations: int = _knob(20, "validation checks, evenly spaced over the steps", low=1)
+    evaluations: int = knob(20, "validation checks, evenly spaced over the steps", low=1)
+    matched: str = knob(
+        "none", "compared at the compute of kdgan: not, in updates or in seconds; the sweep sets"
+        " the steps that make it so", choices=("none", "steps", "seconds"),
+    )  # fmt: skip
+    authors_statistic: bool = knob(
+        False, "log the best over all test evaluations too; it selects nothing"
+    )
+    log_gradient_variance: bool = knob(
+        False, "log the variance of C's gradients at every check (Lemma 4.3, Figure 7)"
+    )
+    gradient_batches: int = knob(16, "minibatches that variance is taken over", low=2)
 
     def __post_init__(self) -> None:
         types = _types()
         for field in dataclasses.fields(self):
-            value = _typed(field.name, getattr(self, field.name), types[field.name])
+            value = typed(field.name, getattr(self, field.name), types[field.name])
             object.__setattr__(self, field.name, value)
             for one in value if isinstance(value, tuple) else (value,):
-                _check_range(field.name, one, field.metadata)
+                check_range(field.name, one, field.metadata)
         if self.tau_kind == "constant":  # the end has no meaning then, and must not change the id
             object.__setattr__(self, "tau_end", self.tau_start)
+        if self.distillation == "auto":
+            kind = "kl" if self.method in ("distn", "codis") else "l2"
+            object.__setattr__(self, "distillation", kind)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -159,10 +219,16 @@ class TrialConfig:
                 f"train_size={self.train_size} plus valid_size={self.valid_size} is more than the"
                 f" {pool:,} images of {self.dataset} that may be drawn: lower one of them"
             )
-        if self.architecture != "small" and DATASET_SIDE[self.dataset] != 28:
+        exist = DATASET_ARCHITECTURES[self.dataset]
+        if self.architecture not in exist:
+            side = DATASET_SIDE[self.dataset]
             raise ValueError(
-                f"architecture={self.architecture!r} needs 28x28 images, {self.dataset} has"
-                f" {DATASET_SIDE[self.dataset]}x{DATASET_SIDE[self.dataset]}: use 'small'"
+                f"architecture={self.architecture!r} does not exist for the {side}x{side} images"
+                f" of {self.dataset}: use {' or '.join(exist)}"
+            )
+        if self.player == "teacher" and self.method != "supervised":
+            raise ValueError(
+                f"player='teacher' goes with method='supervised' alone, not with {self.method!r}"
             )
         if self.evaluations > self.rounds:
             raise ValueError(
@@ -174,6 +240,12 @@ class TrialConfig:
     def rounds(self) -> int:
         """Rounds of Algorithm 1 (D, then T, then C steps) that give `steps` updates of C."""
         return math.ceil(self.steps / self.classifier_steps)
+
+    def pretraining(self, role: str) -> int:
+        """Supervised updates of a player before the game."""
+        if role == "teacher" and self.teacher_pretrain_steps:
+            return self.teacher_pretrain_steps
+        return self.pretrain_steps
 
     @property
     def temperature(self) -> TemperatureSchedule:
@@ -243,58 +315,4 @@ def parse_value(name: str, text: str) -> object:
     parts: object = text
     if kind == tuple[int, ...]:
         parts = [part for part in text.split(",") if part.strip()]
-    return _typed(name, parts, kind)
-
-
-def _typed(name: str, value: object, kind: object) -> object:
-    """`value` as the field's type, so that 1 and 1.0 give the same trial_id."""
-    wanted = {int: "a whole number", float: "a finite number"}.get(kind, "whole numbers")  # type: ignore[call-overload]
-    try:
-        if kind is str:
-            return str(value)
-        if kind is float:
-            number = float(value) + 0.0  # type: ignore[arg-type]  # -0.0 is 0.0
-            if isinstance(value, bool) or not math.isfinite(number):
-                raise ValueError
-            return number
-        if kind is int:
-            return _whole(value)
-        if isinstance(value, str):
-            raise ValueError
-        return tuple(_whole(one) for one in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{name}={value!r} is not {wanted}") from None
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, bool) or float(value) != int(value):  # type: ignore[call-overload, arg-type]
-        raise ValueError
-    return int(value)  # type: ignore[call-overload, no-any-return]
-
-
-def _check_range(name: str, value: float | str, limits: typing.Mapping[str, Any]) -> None:
-    if limits["choices"] and value not in limits["choices"]:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(limits['choices'])}")
-    wanted = describe_range(limits)
-    low, high, above = limits["low"], limits["high"], limits["above"]
-    if isinstance(value, str):
-        return
-    if (
-        (low is not None and value < low)
-        or (high is not None and value > high)
-        or (above is not None and value <= above)
-    ):
-        raise ValueError(f"{name}={value!r} is out of range: it must be {wanted}")
-
-
-def describe_range(limits: typing.Mapping[str, Any]) -> str:
-    """The valid range in words, such as 'in [0, 1]' or 'above 0'; choices are listed."""
-    if limits["choices"]:
-        return "|".join(limits["choices"])
-    if limits["above"] is not None:
-        return f"above {limits['above']:g}"
-    if limits["low"] is not None and limits["high"] is not None:
-        return f"in [{limits['low']:g}, {limits['high']:g}]"
-    return f"at least {limits['low']:g}" if limits["low"] is not None else "any"
+    return typed(name, parts, kind)

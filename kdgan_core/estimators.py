@@ -166,6 +166,28 @@ def expectation(
     return (F.softmax(logits, dim=1) * rewards).sum(dim=1).mean()
 
 
+def authors(
+    logits: Tensor,
+    rewards: Tensor,
+    tau: float,
+    samples: int,
+    control_variate: bool,
+    generator: torch.Generator,
+) -> Tensor:
+    """The authors' code: cross-entropy of sampled logits against D's acceptance of their labels.
+
+    Not a policy gradient: mean BCE(target sigmoid(g_y), logit h_y) over labels y drawn from
+    softmax(h), whose fixed point is h_y = g_y. The gradient at h_y is (sigmoid(h_y) -
+    sigmoid(g_y)) / (B k). There is no tau, no log(1 - p_d) and no control variate.
+    """
+    del tau, control_variate
+    labels = sample_labels(logits.detach(), samples, generator)
+    acceptance = -torch.expm1(rewards)
+    return F.binary_cross_entropy_with_logits(
+        logits.T.gather(0, labels), acceptance.T.gather(0, labels)
+    )
+
+
 Estimator = Callable[[Tensor, Tensor, float, int, bool, torch.Generator], Tensor]
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -174,4 +196,5 @@ ESTIMATORS: dict[str, Estimator] = {
     "straight_through": straight_through,
     "score": score,
     "expectation": expectation,
+    "authors": authors,
 }

@@ -26,6 +26,7 @@ def discriminator_loss(
     classifier_labels: Tensor,
     teacher_labels: Tensor,
     alpha: float,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """What D descends: minus the objective of Algorithm 1, line 5.
 
@@ -37,10 +38,12 @@ def discriminator_loss(
         classifier_labels: (k, B) z^c, drawn from p_c.
         teacher_labels: (k, B) z^t, drawn from p_t.
         alpha: weight of the classifier's pseudo labels, in [0, 1].
+        label_smoothing: s; log p_d(x, y) becomes (1-s) log p_d + s log(1 - p_d). Not in the paper.
     """
     by_label = scores.T
-    positive = -F.logsigmoid(by_label.gather(0, labels)).mean()
     rejection = log_rejection(by_label)
+    accepted = F.logsigmoid(by_label.gather(0, labels))
+    positive = -torch.lerp(accepted, rejection.gather(0, labels), label_smoothing).mean()
     classifier = -rejection.gather(0, classifier_labels).mean()
     teacher = -rejection.gather(0, teacher_labels).mean()
     return positive + alpha * classifier + (1.0 - alpha) * teacher
@@ -59,6 +62,7 @@ def expected_discriminator_loss(
     classifier_probs: Tensor,
     teacher_probs: Tensor,
     alpha: float,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """`discriminator_loss` with its expectations over labels taken exactly.
 
@@ -68,10 +72,100 @@ def expected_discriminator_loss(
         classifier_probs: (B, K) p_c(y|x).
         teacher_probs: (B, K) p_t(y|x).
         alpha: weight of the classifier's pseudo labels, in [0, 1].
+        label_smoothing: as in `discriminator_loss`.
     """
     pseudo = alpha * classifier_probs + (1.0 - alpha) * teacher_probs
-    value = label_probs * F.logsigmoid(scores) + pseudo * log_rejection(scores)
+    rejection = log_rejection(scores)
+    accepted = torch.lerp(F.logsigmoid(scores), rejection, label_smoothing)
+    value = label_probs * accepted + pseudo * rejection
     return -value.sum(dim=1).mean()
+
+
+def authors_discriminator_loss(
+    scores: Tensor,
+    labels: Tensor,
+    classifier_labels: Tensor,
+    teacher_labels: Tensor,
+    alpha: float,
+    positives: int,
+) -> Tensor:
+    """What D descends in the authors' code: cross-entropy over two sets of labels an image.
+
+    A set is the true label `positives` times (target 1) and N drawn labels (target 0), which may
+    hit the true one; the classifier's set weighs alpha and the teacher's 1 - alpha (w and 1 - w
+    the other way round in the code). D* is P p_u / (P p_u + N p_a), not the paper's.
+
+    Args:
+        scores: (B, K).
+        labels: (B,) the true ones.
+        classifier_labels: (N, B) drawn from p_c.
+        teacher_labels: (N, B) drawn from p_t.
+        alpha: as in Eq. 4.
+        positives: P.
+    """
+    by_label = scores.T
+    count = positives + len(classifier_labels)
+    true = positives * F.softplus(-by_label.gather(0, labels.unsqueeze(0)))
+    false = F.softplus(by_label)
+    classifier = (true.sum(0) + false.gather(0, classifier_labels).sum(0)).mean() / count
+    teacher = (true.sum(0) + false.gather(0, teacher_labels).sum(0)).mean() / count
+    return alpha * classifier + (1.0 - alpha) * teacher
+
+
+def authors_naive_discriminator_loss(
+    scores: Tensor,
+    labels: Tensor,
+    classifier_labels: Tensor,
+    positives: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """What D descends in the authors' code of NaGAN: cross-entropy against smoothed targets.
+
+    Every image gives its true label `positives` times with targets from U(.7, 1). Labels drawn
+    from p_c have targets from U(0, .3), but the code's sampler counts them over the whole batch:
+    only the first image's are used, of twice as many as wanted the first N that miss its true
+    label.
+
+    Args:
+        scores: (B, K).
+        labels: (B,) the true ones.
+        classifier_labels: (2N, B) drawn from p_c.
+        positives: P.
+        generator: of the targets, on the device of the scores.
+    """
+    true = scores.gather(1, labels.unsqueeze(1)).expand(-1, positives).flatten()
+    drawn = classifier_labels[:, 0]
+    false = scores[0, drawn]
+    missed = drawn != labels[0]
+    kept = (missed & (missed.cumsum(0) <= len(drawn) // 2)).to(scores.dtype)
+    noise = torch.rand(len(true) + len(false), generator=generator, device=scores.device)
+    accepted, rejected = 0.7 + 0.3 * noise[: len(true)], 0.3 * noise[len(true) :]
+    positive = F.binary_cross_entropy_with_logits(true, accepted, reduction="sum")
+    negative = F.binary_cross_entropy_with_logits(false, rejected, weight=kept, reduction="sum")
+    return (positive + negative) / (len(true) + kept.sum())
+
+
+def noisy_logits(
+    logits: Tensor, form: str, ratio: float, sigma: float, generator: torch.Generator
+) -> Tensor:
+    """The teacher's logits under multiplicative noise (Sau and Balasubramanian 2016).
+
+    Args:
+        logits: (B, K).
+        form: "original": a random share `ratio` of the images has every logit times 1 + xi;
+            "authors": every logit is kept with probability 1 - ratio (and scaled up) or zeroed,
+            plus xi, as one factor.
+        ratio: in [0, 1).
+        sigma: spread of xi ~ N(0, sigma^2).
+        generator: on the device of the logits.
+    """
+    shape, device = logits.shape, logits.device
+    xi = sigma * torch.randn(shape, generator=generator, device=device, dtype=logits.dtype)
+    if form == "authors":
+        kept = torch.rand(shape, generator=generator, device=device) >= ratio
+        return logits * (kept / (1.0 - ratio) + xi)
+    perturbed = torch.rand((len(logits), 1), generator=generator, device=device) < ratio
+    return torch.where(perturbed, logits * (1.0 + xi), logits)
 
 
 def l2_distillation(logits: Tensor, target_logits: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import math
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,32 +20,49 @@ import torch
 from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
-from kdgan_core.data.batches import Minibatches, accuracy, make_generator
+from kdgan_core.data.batches import Minibatches, Pixels, accuracy, make_generator
 from kdgan_core.files import save_tensors
 from kdgan_core.losses import supervised_loss
 from kdgan_core.players import build_player, parameter_groups
 
 # Raise when pretraining changes, so that players of an older recipe are not picked up.
-RECIPE = 2
+RECIPE = 3
 CHECKS = 6  # validation checks over pretraining
 
-# Everything in a config that a pretrained player depends on.
+# Everything in a config that a pretrained player depends on, besides how long it is trained.
 DEPENDS_ON = (
-    "dataset", "train_size", "draw", "valid_size", "pretrain_steps", "pretrain_learning_rate",
-    "learning_rate_schedule", "batch_size", "architecture", "classifier_dropout",
-    "teacher_dropout", "weight_decay", "rotation_degrees", "shift", "zoom", "matmul_precision",
+    "dataset", "train_size", "draw", "valid_size", "pretrain_learning_rate",
+    "learning_rate_schedule", "batch_size", "architecture", "weight_decay", "rotation_degrees",
+    "shift", "zoom", "mirroring", "cutout", "matmul_precision",
 )  # fmt: skip
+DROPOUT = {
+    "classifier": "classifier_dropout", "teacher": "teacher_dropout",
+    "discriminator": "teacher_dropout",
+}  # fmt: skip
 
 
 class SeedData(NamedTuple):
     """What one seed trains on, resident on the device; images uint8, labels int64."""
 
-    train_images: Tensor  # (n, 1, S, S)
+    train_images: Tensor  # (n, C, S, S)
     train_labels: Tensor  # (n,)
-    valid_images: Tensor  # (v, 1, S, S)
+    valid_images: Tensor  # (v, C, S, S)
     valid_labels: Tensor  # (v,)
-    white: float
+    pixels: Pixels
     checksum: str  # of the whole data set
+
+
+class Pretrained(NamedTuple):
+    """A pretrained player, and the seconds that its training took when it was trained."""
+
+    player: nn.Module
+    seconds: float
+
+
+def fresh_player(role: str, config: TrialConfig, seed: int, device: torch.device) -> nn.Module:
+    """The player with the seed's first weights, which every method starts from."""
+    generator = make_generator(seed, f"init {role}", torch.device("cpu"))
+    return build_player(role, config, generator).to(device)
 
 
 def scheduled_learning_rate(config: TrialConfig, base: float, progress: float) -> float:
@@ -56,7 +74,8 @@ def scheduled_learning_rate(config: TrialConfig, base: float, progress: float) -
 
 def cache_key(role: str, config: TrialConfig, seed: int, checksum: str, device: str) -> str:
     """Hash of everything the pretrained player depends on; `device` is its type (cpu, cuda)."""
-    facts = {name: getattr(config, name) for name in DEPENDS_ON}
+    facts = {name: getattr(config, name) for name in (*DEPENDS_ON, DROPOUT[role])}
+    facts["pretrain_steps"] = config.pretraining(role)
     facts |= {"role": role, "seed": seed, "data": checksum, "device": device}
     facts |= {"recipe": RECIPE, "torch": torch.__version__}
     text = json.dumps(facts, sort_keys=True)
@@ -70,7 +89,7 @@ def pretrained_player(
     data: SeedData,
     cache_dir: Path,
     device: torch.device,
-) -> nn.Module:
+) -> Pretrained:
     """The player at its best validation check of pretraining, from the cache if it is there.
 
     Safe under many processes: the first one trains, the others wait for it.
@@ -81,15 +100,17 @@ def pretrained_player(
     folder = cache_dir / "pretrained"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{role}-{cache_key(role, config, seed, data.checksum, device.type)}.pt"
-    player = build_player(role, config, make_generator(seed, f"init {role}", torch.device("cpu")))
-    player = player.to(device)
+    player = fresh_player(role, config, seed, device)
     if not path.exists():
         with filelock.FileLock(path.with_suffix(".lock")):
             if not path.exists():
+                started = time.perf_counter()
                 train_supervised(role, player, config, seed, data)
-                save_tensors(path, player.state_dict())
-    player.load_state_dict(torch.load(path, map_location=device, weights_only=True))
-    return player
+                seconds = time.perf_counter() - started
+                save_tensors(path, {"player": player.state_dict(), "seconds": seconds})
+    kept = torch.load(path, map_location=device, weights_only=True)
+    player.load_state_dict(kept["player"])
+    return Pretrained(player, float(kept["seconds"]))
 
 
 def train_supervised(
@@ -98,7 +119,7 @@ def train_supervised(
     """Train `player` in place by cross-entropy; leaves it at its best validation check."""
     device = data.train_labels.device
     stream = Minibatches(
-        data.train_images, data.train_labels, data.white, config,
+        data.train_images, data.train_labels, data.pixels, config,
         make_generator(seed, f"pretrain batches {role}", device),
     )  # fmt: skip
     dropout = make_generator(seed, f"pretrain dropout {role}", device)
@@ -106,16 +127,17 @@ def train_supervised(
     groups = parameter_groups(role, player, config.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=base, fused=True)
     best, best_state = -1.0, copy.deepcopy(player.state_dict())
-    checks = {round(config.pretrain_steps * (i + 1) / CHECKS) for i in range(CHECKS)}
-    for step in range(1, config.pretrain_steps + 1):
+    steps = config.pretraining(role)
+    checks = {round(steps * (i + 1) / CHECKS) for i in range(CHECKS)}
+    for step in range(1, steps + 1):
         for group in optimizer.param_groups:
-            group["lr"] = scheduled_learning_rate(config, base, (step - 1) / config.pretrain_steps)
+            group["lr"] = scheduled_learning_rate(config, base, (step - 1) / steps)
         images, labels = stream.next()
         optimizer.zero_grad(set_to_none=True)
         supervised_loss(player(images, dropout), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step in checks:
-            valid = accuracy(player, data.valid_images, data.valid_labels, data.white)
+            valid = accuracy(player, data.valid_images, data.valid_labels, data.pixels)
             if valid > best:
                 best, best_state = valid, copy.deepcopy(player.state_dict())
     player.load_state_dict(best_state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,19 @@ from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, draw_split
-from kdgan_core.data.batches import Minibatches, accuracy, make_generator
-from kdgan_core.methods import METHODS
-from kdgan_core.players import parameter_groups
-from kdgan_core.pretrain import SeedData, pretrained_player, scheduled_learning_rate
+from kdgan_core.data.batches import Minibatches, Pixels, accuracy, make_generator, mean_image
+from kdgan_core.gradients import gradient_variance
+from kdgan_core.methods import method_of
+from kdgan_core.players import PLAYERS, parameter_groups
+from kdgan_core.pretrain import (
+    SeedData,
+    fresh_player,
+    pretrained_player,
+    scheduled_learning_rate,
+)
 from kdgan_core.temperature import temperature
+
+CENTRED = ("cifar10",)  # data sets whose mean training image is subtracted (paper, Appendix)
 
 
 class Replica:
@@ -27,6 +36,12 @@ class Replica:
 
     Attributes:
         players: role -> network, those the method trains.
+        frozen: role -> network, those that only give targets.
+        averages: role -> running mean of the player's weights, where the method keeps one.
+        scored: role of the player that is validated, kept at its best and tested.
+        updates: role -> optimizer updates so far, pretraining included.
+        seconds: training so far, without pretraining and checks.
+        pretrain_seconds: what the players' pretraining took when they were trained.
         noise: generator of the sampled labels.
         dropout: role -> generator; passing it to a player is what training mode means.
     """
@@ -37,33 +52,48 @@ class Replica:
     ) -> None:  # fmt: skip
         self.config, self.seed, self.device = config, seed, device
         self.data = _seed_data(dataset, config, seed, device)
-        self.method = METHODS[config.method]
+        self.method = method_of(config)
+        self.scored = self.method.scored
         self.players: dict[str, nn.Module] = {}
+        self.frozen: dict[str, nn.Module] = {}
+        self.averages: dict[str, nn.Module] = {}
+        self.updates = {role: 0 for role in PLAYERS}
+        self.seconds = self.pretrain_seconds = 0.0
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self.streams: dict[str, Minibatches] = {}
         self.dropout: dict[str, torch.Generator] = {}
         for role in self.method.players:
-            player = pretrained_player(role, config, seed, self.data, cache_dir, device)
+            player = self._new_player(role, cache_dir)
             groups = parameter_groups(role, player, config.weight_decay)
             self.players[role] = player
             self.optimizers[role] = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
             self.streams[role] = Minibatches(
-                self.data.train_images, self.data.train_labels, self.data.white, config,
+                self.data.train_images, self.data.train_labels, self.data.pixels, config,
                 make_generator(seed, f"batches {role}", device),
             )  # fmt: skip
             self.dropout[role] = make_generator(seed, f"dropout {role}", device)
+        for role in self.method.frozen:
+            self.frozen[role] = self._new_player(role, cache_dir)
+        if config.method == "kdgan" and config.teacher_average > 0.0:
+            self.averages["teacher"] = copy.deepcopy(self.players["teacher"])
         self.noise = make_generator(seed, "labels", device)
         self.round = 0
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self.best_valid_accuracy = -1.0
         self.best_step = 0
-        self._best_classifier: dict[str, Tensor] = {}
+        self.best_test_evaluation: float | None = None
+        self._best_player: dict[str, Tensor] = {}
 
     @property
     def step(self) -> int:
         """Updates of C so far."""
         return self.round * self.config.classifier_steps
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the rounds that are done, in [0, 1]."""
+        return self.round / self.config.rounds
 
     def tau(self) -> float:
         """The temperature now: the schedule's start in the first round, its end in the last."""
@@ -72,14 +102,17 @@ class Replica:
 
     def train_to(self, round_number: int) -> None:
         """Run rounds until `round_number` of them are done."""
+        started = time.perf_counter()
         while self.round < round_number:
-            progress = self.round / self.config.rounds
-            rate = scheduled_learning_rate(self.config, self.config.learning_rate, progress)
+            rate = scheduled_learning_rate(self.config, self.config.learning_rate, self.progress)
             for optimizer in self.optimizers.values():
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             self.method.play_round(self, self.tau())
             self.round += 1
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds += time.perf_counter() - started
 
     def descend(self, role: str, loss: Tensor) -> None:
         """One Adam step of the player on its loss; the other players get no gradient."""
@@ -87,6 +120,19 @@ class Replica:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        self.updates[role] += 1
+
+    @torch.no_grad()
+    def follow(self, role: str, decay: float) -> None:
+        """Moves the running mean of a player: decay times itself plus the rest of the player.
+
+        Early on the decay is less, (1+t)/(10+t) after t updates, so that the start is forgotten.
+        """
+        updates = self.updates[role] - self.config.pretraining(role)
+        decay = min(decay, (1.0 + updates) / (10.0 + updates))
+        mean, now = self.averages[role].state_dict(), self.players[role].state_dict()
+        for name, tensor in mean.items():
+            tensor.lerp_(now[name], 1.0 - decay)
 
     def note(self, name: str, value: Tensor) -> None:
         """Add to the running mean that the next evaluation reports; never waits for the device."""
@@ -101,30 +147,41 @@ class Replica:
         return means
 
     def is_finite(self) -> bool:
-        """Whether every weight of every player is a finite number."""
+        """Whether every weight of every trained player is a finite number."""
         weights = [
             p.detach().sum() for player in self.players.values() for p in player.parameters()
         ]
         return bool(torch.isfinite(torch.stack(weights)).all())
 
     def validate(self) -> float:
-        """C's validation accuracy."""
+        """Validation accuracy of the scored player."""
         data = self.data
         return accuracy(
-            self.players["classifier"], data.valid_images, data.valid_labels, data.white
+            self.players[self.scored], data.valid_images, data.valid_labels, data.pixels
         )
 
+    def evaluate_test(self, images: Tensor, labels: Tensor) -> None:
+        """The authors' statistic: keeps the best over all test evaluations, chooses nothing."""
+        found = accuracy(self.players[self.scored], images, labels, self.data.pixels)
+        self.best_test_evaluation = max(found, self.best_test_evaluation or 0.0)
+
+    def gradient_variance(self) -> dict[str, float]:
+        """As `gradients.gradient_variance`; nothing for a method without a discriminator."""
+        if "discriminator" not in self.players:
+            return {}
+        return gradient_variance(self, self.tau())
+
     def keep_if_best(self, valid_accuracy: float) -> None:
-        """Remember C as it is now if it beats every earlier check."""
+        """Remember the scored player as it is now if it beats every earlier check."""
         if valid_accuracy > self.best_valid_accuracy:
             self.best_valid_accuracy, self.best_step = valid_accuracy, self.step
-            self._best_classifier = copy.deepcopy(self.players["classifier"].state_dict())
+            self._best_player = copy.deepcopy(self.players[self.scored].state_dict())
 
     def test_best(self, images: Tensor, labels: Tensor) -> float:
-        """Test accuracy of the C kept by `keep_if_best`. images: (M, 1, S, S) uint8."""
-        classifier = copy.deepcopy(self.players["classifier"])
-        classifier.load_state_dict(self._best_classifier)
-        return accuracy(classifier, images, labels, self.data.white)
+        """Test accuracy of the player kept by `keep_if_best`. images: (M, C, S, S) uint8."""
+        player = copy.deepcopy(self.players[self.scored])
+        player.load_state_dict(self._best_player)
+        return accuracy(player, images, labels, self.data.pixels)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on, for `load_state_dict`.
@@ -138,9 +195,13 @@ class Replica:
             "optimizers": {role: adam.state_dict() for role, adam in self.optimizers.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
             "generators": {name: g.get_state() for name, g in self._generators().items()},
+            "averages": {role: player.state_dict() for role, player in self.averages.items()},
+            "updates": self.updates,
+            "seconds": self.seconds,
             "best_valid_accuracy": self.best_valid_accuracy,
             "best_step": self.best_step,
-            "best_classifier": self._best_classifier,
+            "best_test_evaluation": self.best_test_evaluation,
+            "best_player": self._best_player,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -151,11 +212,27 @@ class Replica:
             self.streams[role].load_state_dict(state["streams"][role])
         for name, generator in self._generators().items():
             generator.set_state(state["generators"][name].cpu())
+        for role, player in self.averages.items():
+            player.load_state_dict(state["averages"][role])
         self.round = int(state["round"])
+        self.updates = dict(state["updates"])
+        self.seconds = float(state["seconds"])
         self.best_valid_accuracy = float(state["best_valid_accuracy"])
         self.best_step = int(state["best_step"])
-        self._best_classifier = dict(state["best_classifier"])
+        self.best_test_evaluation = state["best_test_evaluation"]
+        self._best_player = dict(state["best_player"])
         self._sums, self._counts = {}, {}
+
+    def _new_player(self, role: str, cache_dir: Path) -> nn.Module:
+        """The player that the method starts from; counts its pretraining."""
+        if not self.method.is_pretrained:
+            return fresh_player(role, self.config, self.seed, self.device)
+        player, seconds = pretrained_player(
+            role, self.config, self.seed, self.data, cache_dir, self.device
+        )
+        self.updates[role] = self.config.pretraining(role)
+        self.pretrain_seconds += seconds
+        return player
 
     def _generators(self) -> dict[str, torch.Generator]:
         """Every random stream of the seed, by name."""
@@ -167,11 +244,13 @@ class Replica:
 def _seed_data(dataset: Dataset, config: TrialConfig, seed: int, device: torch.device) -> SeedData:
     split = draw_split(dataset, config, seed)
     images, labels = dataset.images, dataset.labels
+    train_images = torch.from_numpy(images[split.train]).to(device)
+    mean = mean_image(train_images, dataset.white) if dataset.name in CENTRED else None
     return SeedData(
-        torch.from_numpy(images[split.train]).to(device),
+        train_images,
         torch.from_numpy(labels[split.train]).to(device),
         torch.from_numpy(images[split.valid]).to(device),
         torch.from_numpy(labels[split.valid]).to(device),
-        dataset.white,
+        Pixels(dataset.white, mean),
         dataset.checksum,
     )

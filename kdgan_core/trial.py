@@ -6,8 +6,9 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,7 @@ from kdgan_core.replica import Replica
 
 # From best to worst; a trial's outcome is the worst of its seeds'.
 OUTCOMES = ("finished", "stopped", "collapsed", "diverged")
-CHECKPOINT_FORMAT = 1  # raise when training, or what `Trial.save` writes, changes
+CHECKPOINT_FORMAT = 2  # raise when training, or what `Trial.save` writes, changes
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Evaluation:
         seconds: training time since the trial began, evaluation and pretraining included.
         metrics: seed -> metric -> value; `valid_accuracy` in [0, 1], losses as means since the
             last check. A diverged seed is absent.
+        seed_seconds: seed -> seconds of its training so far, without pretraining and checks.
     """
 
     step: int
@@ -39,6 +41,7 @@ class Evaluation:
     tau: float
     seconds: float
     metrics: Mapping[int, Mapping[str, float]]
+    seed_seconds: Mapping[int, float] = field(default_factory=dict)
 
     def mean_valid_accuracy(self) -> float:
         """Mean over the seeds still training; NaN when all have diverged."""
@@ -55,6 +58,11 @@ class SeedResult:
             by more than two standard errors of that accuracy) or diverged (a non-finite weight).
         best_step: updates of C at the best validation check, step 0 not counted.
         test_accuracy: on the test images at `best_step`; the test set is used nowhere else.
+        best_test_evaluation: the authors' statistic, best over all test evaluations; only where
+            the config asks for it.
+        train_seconds, pretrain_seconds: of this seed; pretraining as it took when it was done.
+        updates_classifier, updates_teacher, updates_discriminator: of the player's optimizer,
+            pretraining included.
     """
 
     seed: int
@@ -64,6 +72,12 @@ class SeedResult:
     last_valid_accuracy: float | None
     pretrained_valid_accuracy: float
     test_accuracy: float | None
+    best_test_evaluation: float | None = None
+    train_seconds: float = field(default=0.0, compare=False)
+    pretrain_seconds: float = field(default=0.0, compare=False)
+    updates_classifier: int = 0
+    updates_teacher: int = 0
+    updates_discriminator: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,8 @@ class Trial:
                 self._diverged.add(replica.seed)
                 continue
             metrics[replica.seed] = {"valid_accuracy": self._check(replica), **notes}
+            if self.config.log_gradient_variance:
+                metrics[replica.seed] |= replica.gradient_variance()
         self._next_check += 1
         self._seconds += time.perf_counter() - started
         self.evaluation = Evaluation(
@@ -164,6 +180,7 @@ class Trial:
             tau=tau,
             seconds=self._seconds,
             metrics=metrics,
+            seed_seconds={replica.seed: replica.seconds for replica in self.replicas},
         )
         return self.evaluation
 
@@ -172,7 +189,8 @@ class Trial:
         self.stopped = True
 
     def result(self) -> TrialResult:
-        """Scores of every seed; this is the one time that the test images are looked at.
+        """Scores of every seed; this is the one time that the test images are looked at, but for
+        the authors' statistic.
 
         Raises:
             RuntimeError: the trial has not reached its first check after the pretrained one.
@@ -180,9 +198,7 @@ class Trial:
         if self.evaluation is None or (self.evaluation.step == 0 and not self._all_diverged):
             raise RuntimeError(f"trial {self.config.trial_id} has not been trained yet")
         started = time.perf_counter()
-        dataset = load_dataset(self.config.dataset, self.data_dir)
-        images = torch.from_numpy(dataset.test_images).to(self.device)
-        labels = torch.from_numpy(dataset.test_labels).to(self.device)
+        images, labels = self._test_set()
         with matmul_precision(self.config.matmul_precision):
             seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
@@ -266,15 +282,27 @@ class Trial:
             self._pretrained[replica.seed] = valid_accuracy
         else:
             replica.keep_if_best(valid_accuracy)
+            if self.config.authors_statistic:
+                replica.evaluate_test(*self._test_set())
         return valid_accuracy
+
+    def _test_set(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(M, C, S, S) uint8 images and (M,) labels on the device."""
+        dataset = load_dataset(self.config.dataset, self.data_dir)
+        images = torch.from_numpy(dataset.test_images).to(self.device)
+        return images, torch.from_numpy(dataset.test_labels).to(self.device)
 
     def _seed_result(
         self, replica: Replica, images: torch.Tensor, labels: torch.Tensor
     ) -> SeedResult:
         seed = replica.seed
         pretrained = self._pretrained.get(seed, math.nan)
+        cost: dict[str, Any] = {
+            "train_seconds": replica.seconds, "pretrain_seconds": replica.pretrain_seconds,
+            **{f"updates_{role}": count for role, count in replica.updates.items()},
+        }  # fmt: skip
         if seed in self._diverged:
-            return SeedResult(seed, "diverged", None, None, None, pretrained, None)
+            return SeedResult(seed, "diverged", None, None, None, pretrained, None, **cost)
         last = self._last[seed]
         outcome = (
             "stopped" if self.stopped and self._next_check < len(self._checks) else "finished"
@@ -289,6 +317,8 @@ class Trial:
             last_valid_accuracy=last,
             pretrained_valid_accuracy=pretrained,
             test_accuracy=replica.test_best(images, labels),
+            best_test_evaluation=replica.best_test_evaluation,
+            **cost,
         )
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from kdgan_core.config import TrialConfig
+from sweeps.factors import FACTORS, SpaceError
 from sweeps.plan import Plan, PlanError, Row
-from sweeps.space import FACTORS, Space, SpaceError
+from sweeps.space import Space
 from sweeps.spool import read_spool, score, spool_path
 
 FACTOR_FIELDS = {field for fields in FACTORS.values() for field in fields}

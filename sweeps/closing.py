@@ -16,6 +16,7 @@ from analysis.stats import t_interval
 from sweeps.progress import describe
 from sweeps.space import Space
 from sweeps.stages import Stages
+from sweeps.words import TABLE
 
 if TYPE_CHECKING:
     from sweeps.caps import Budget
@@ -92,12 +93,13 @@ def summary(name: str, why: str, complete: bool, outcomes: Sequence[str], cap: s
     return f"sweep {name} {ended}: {counts or 'no trial has ended'}"
 
 
-def print_best(space: Space, stages: Stages, console: Console) -> None:
-    """Each training size's baseline cell with its test score, or the search's best."""
-    for n in space.train_sizes:
+def print_best(stages: Stages, console: Console) -> None:
+    """Each branch's baseline cell, in a table its arm, with its test score, or the search's
+    best."""
+    for branch in stages.branches:
         rows = [
             row for row in stages.plan
-            if row.role == "baseline" and row.config.train_size == n
+            if row.role in ("baseline", TABLE) and row.branch == branch
             and row.trial_id in stages.asked
         ]  # fmt: skip
         seeds = {
@@ -110,12 +112,13 @@ def print_best(space: Space, stages: Stages, console: Console) -> None:
             interval = t_interval([100 * value for value in seeds.values()])
             spread = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.n > 1 else ""
             of = "1 seed" if interval.n == 1 else f"{interval.n} seeds, 95 % t interval"
-            console.print(
-                f"n={n:,} baseline {describe(rows[0])}: test {interval.mean:.2f} %{spread} ({of})"
-            )
-        if not rows and (best := stages.best(n)):
+            what = "" if branch.arm else f" baseline {describe(rows[0])}"
+            line = f"{branch}{what}: test {interval.mean:.2f} %{spread} ({of})"
+            console.print(Text(line))
+        if not rows and (best := stages.best(branch)):
             row, value = best
-            console.print(f"n={n:,} best {describe(row)}: validation {100 * value:.2f} %")
+            what = "" if branch.arm else f" {describe(row)}"
+            console.print(Text(f"{branch} best{what}: validation {100 * value:.2f} %"))
 
 
 def print_next(
@@ -129,6 +132,8 @@ def print_next(
     else:
         ui = "mlflow ui" if default else f"mlflow ui --backend-store-uri {quoted}"
     plots = f"python analysis/plot.py {space.experiment}"
+    if options.mode == TABLE:
+        plots += " --table 1"
     commands = {"runs": ui, "plots": plots if default else f"{plots} --tracking-uri {quoted}"}
     if not recorded:
         storage = (

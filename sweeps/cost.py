@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdgan_core.config import TrialConfig
 from sweeps.environment import processor
+from sweeps.matching import pretrained
 from sweeps.plan import Plan, PlanError
 from sweeps.spool import read_spool, spool_path
 
 if TYPE_CHECKING:
     from kdgan_core.data import Dataset
+    from kdgan_core.replica import Replica
 
 PROBE_ROUNDS = 4
+PROBE_UPDATES = 8  # of each pretrained player
 PROBE_FACTOR = 1.5  # a probe is good to about this factor
 FEW, FEW_FACTOR = 5, 1.25  # with fewer trials than this, their mean is good to about the factor
 ENOUGH = 200  # trials to learn from
@@ -35,8 +38,8 @@ def probe_seconds(
 ) -> Probe:  # fmt: skip
     """What one seed of `config` takes on `device` here, with so many torch threads.
 
-    Times a few rounds of freshly initialised players and one validation check, and takes a step of
-    pretraining all players to cost as much as a round. Good to about a factor of 1.5.
+    Times a few rounds of freshly initialised players, one validation check and a few updates of
+    each pretrained player. Good to about a factor of 1.5.
 
     Args:
         config: what to time.
@@ -51,17 +54,12 @@ def probe_seconds(
     import torch
 
     from kdgan_core.data import load_dataset
-    from kdgan_core.replica import Replica
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        untrained = config.replace(pretrain_steps=0, seeds=config.seeds[:1])
         dataset = dataset or load_dataset(config.dataset, data_dir)
-        with tempfile.TemporaryDirectory() as cache:
-            replica = Replica(
-                untrained, config.seeds[0], dataset, Path(cache), torch.device(device)
-            )
+        replica = untrained_replica(config, dataset, device)
         replica.train_to(1)
         started = time.perf_counter()
         replica.train_to(1 + PROBE_ROUNDS)
@@ -69,10 +67,47 @@ def probe_seconds(
         started = time.perf_counter()
         replica.validate()
         per_check = time.perf_counter() - started
+        prepared = sum(
+            updates * pretraining_update(replica, role, PROBE_UPDATES)
+            for role, updates in pretrained(config).items()
+            if updates
+        )
     finally:
         torch.set_num_threads(before)
+    if config.authors_statistic:
+        per_check *= 1.0 + len(dataset.test_labels) / config.valid_size
+    if config.log_gradient_variance:
+        per_check += config.gradient_batches * per_round
     train = per_round * config.rounds + per_check * config.evaluations
-    return Probe(train, per_round * config.pretrain_steps)
+    return Probe(train, prepared)
+
+
+def untrained_replica(config: TrialConfig, dataset: Dataset, device: str) -> Replica:
+    """The first seed of `config` with players as they are made."""
+    import torch
+
+    from kdgan_core.replica import Replica
+
+    fresh = config.replace(pretrain_steps=0, teacher_pretrain_steps=0, seeds=config.seeds[:1])
+    with tempfile.TemporaryDirectory() as cache:
+        return Replica(fresh, fresh.seeds[0], dataset, Path(cache), torch.device(device))
+
+
+def pretraining_update(replica: Replica, role: str, updates: int) -> float:
+    """Seconds of an update in pretraining, validation apart: mean over so many, after a first."""
+    from kdgan_core.pretrain import fresh_player, train_supervised
+
+    data, seed = replica.data, replica.seed
+    little = data._replace(valid_images=data.valid_images[:1], valid_labels=data.valid_labels[:1])
+    player = fresh_player(role, replica.config, seed, replica.device)
+    seconds = []
+    for steps in (1, updates):
+        config = replica.config.replace(pretrain_steps=steps)
+        started = time.perf_counter()
+        train_supervised(role, player, config, seed, little)
+        float(next(player.parameters()).detach().sum())  # waits for the device
+        seconds.append((time.perf_counter() - started) / steps)
+    return seconds[-1]
 
 
 class Estimate(NamedTuple):
@@ -97,15 +132,15 @@ class CostModel:
     """Seconds that training takes on this sweep's workers; learns from the trials that end.
 
     Trials whose rounds cost the same are of one kind; what differs in a kind is how many rounds,
-    seeds and updates of pretraining they have. Pretraining happens once per training size and seed
-    and is counted apart.
+    seeds and updates of pretraining they have. Pretraining is counted apart, and once for all
+    trials that start from the same player.
     """
 
     def __init__(self) -> None:
         self._first: dict[Kind, float] = {}  # seconds a round, from a probe
         self._pretrain: dict[Kind, float] = {}  # seconds an update of pretraining
         self._measured: dict[Kind, list[float]] = {}
-        self._pretrained: set[tuple[Kind, int, int, int]] = set()  # kind, n, updates, seed
+        self._pretrained: set[Player] = set()
 
     def knows(self, config: TrialConfig) -> bool:
         """Whether there is an estimate or a measurement for trials of this kind."""
@@ -114,8 +149,8 @@ class CostModel:
     def expect(self, config: TrialConfig, probe: Probe) -> None:
         """Sets the first estimate of the kind of `config`."""
         self._first[kind(config)] = probe.train / config.rounds
-        if config.pretrain_steps:
-            self._pretrain[kind(config)] = probe.pretrain / config.pretrain_steps
+        if updates := sum(pretrained(config).values()):
+            self._pretrain[kind(config)] = probe.pretrain / updates
 
     def learn(self, config: TrialConfig, result: Mapping[str, Any]) -> bool:
         """Takes in what an ended trial cost, pretraining apart; whether it could: failed ones
@@ -126,11 +161,12 @@ class CostModel:
         prepared = float(result.get("prepare_seconds", 0.0))
         per_round = max(0.0, result["seconds"] - prepared) / (rounds * len(config.seeds))
         self._measured.setdefault(kind(config), []).append(per_round)
-        self._pretrained |= _pretrainings(config)
-        if config.pretrain_steps:
-            rate = prepared / (len(config.seeds) * config.pretrain_steps)
+        self._pretrained |= _players(config).keys()
+        if updates := len(config.seeds) * sum(pretrained(config).values()):
+            # As it took when the players were trained, where the result says so.
+            took = sum(seed.get("pretrain_seconds") or 0.0 for seed in result.get("seeds", ()))
             known = self._pretrain.get(kind(config), 0.0)
-            self._pretrain[kind(config)] = max(known, rate)
+            self._pretrain[kind(config)] = max(known, max(took, prepared) / updates)
         return True
 
     def training(self, config: TrialConfig) -> Estimate:
@@ -151,15 +187,18 @@ class CostModel:
             rounds
         )
 
-    def pretraining(self, config: TrialConfig) -> Estimate:
-        """Seconds of pretraining a seed, on average over those of `config`.
+    def pretraining(self, configs: Iterable[TrialConfig]) -> Estimate:
+        """Seconds of pretraining all players that trials of these configs start from.
 
-        Nothing for a seed of which a trial with as much of it has ended: its players are in the
-        storage's cache.
+        Nothing for one from which an ended trial started: it is in the storage's cache.
         """
-        wanted = _pretrainings(config)
-        share = len(wanted - self._pretrained) / len(wanted)
-        seconds = share * config.pretrain_steps * self._pretrain.get(kind(config), 0.0)
+        wanted: dict[Player, float] = {}
+        for config in configs:
+            rate = self._pretrain.get(kind(config), 0.0)
+            for player, updates in _players(config).items():
+                if player not in self._pretrained:
+                    wanted.setdefault(player, rate * updates)
+        seconds = sum(wanted.values())
         return Estimate(seconds / PROBE_FACTOR, seconds, PROBE_FACTOR * seconds)
 
     def trial_seconds(self, config: TrialConfig) -> float:
@@ -168,21 +207,35 @@ class CostModel:
 
 
 Kind = tuple[object, ...]
+Player = tuple[object, ...]
 
 
 def kind(config: TrialConfig) -> Kind:
-    """What the cost of a round depends on."""
+    """What the cost of a round depends on, checks included."""
     names = (
-        "dataset", "method", "architecture", "batch_size", "estimator", "samples",
-        "discriminator_steps", "teacher_steps", "classifier_steps", "matmul_precision",
+        "dataset", "method", "player", "architecture", "batch_size", "estimator", "samples",
+        "positives", "negatives", "discriminator_steps", "teacher_steps", "classifier_steps",
+        "matmul_precision", "authors_statistic", "log_gradient_variance",
     )  # fmt: skip
-    return tuple(getattr(config, name) for name in names)
+    batches = config.gradient_batches if config.log_gradient_variance else 0
+    return (*(getattr(config, name) for name in names), config.teacher_average > 0.0, batches)
 
 
-def _pretrainings(config: TrialConfig) -> set[tuple[Kind, int, int, int]]:
-    """What names the pretraining of each seed."""
-    what = (kind(config), config.train_size, config.pretrain_steps)
-    return {(*what, seed) for seed in config.seeds}
+def _players(config: TrialConfig) -> dict[Player, int]:
+    """What names each pretrained player of each seed -> its updates."""
+    names = (
+        "dataset", "architecture", "batch_size", "train_size", "draw", "valid_size",
+        "pretrain_learning_rate", "weight_decay", "rotation_degrees", "shift", "zoom", "mirroring",
+        "cutout",
+    )  # fmt: skip
+    what = tuple(getattr(config, name) for name in names)
+    players = {}
+    for role, updates in pretrained(config).items():
+        is_classifier = role == "classifier"
+        dropout = config.classifier_dropout if is_classifier else config.teacher_dropout
+        for seed in config.seeds:
+            players[(*what, role, updates, dropout, seed)] = updates
+    return players
 
 
 def format_seconds(seconds: float) -> str:

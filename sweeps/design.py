@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from kdgan_core.config import TrialConfig
+from sweeps.arms import FACTOR, Branch
+from sweeps.factors import FACTORS, SpaceError
 from sweeps.plan import SAMPLED, Row
-from sweeps.space import FACTORS, Space, SpaceError, dimension_field, moved
-from sweeps.words import SEARCHING
+from sweeps.space import Space, branches, dimension_field, moved
+from sweeps.words import SEARCHING, TABLE
 
 
 class Size(NamedTuple):
-    """How many trials a training size has, and of how many seeds each."""
+    """How many trials a branch has, and of how many seeds each."""
 
     search: int  # asked of Optuna
-    around: int  # cells around the baseline, itself included; or points of a Sobol design
+    around: int  # cells around the baseline, itself included; points of a Sobol design; an arm's 1
     around_seeds: int
 
 
@@ -68,6 +70,8 @@ def around_rows(space: Space, mode: str, baseline: TrialConfig) -> list[Row]:
         return sensitivity_rows(space, baseline)
     if mode == "grid":
         return grid_rows(space, baseline)
+    if mode == TABLE:
+        return [Row(baseline, TABLE, FACTOR, space.arm)]
     return [Row(baseline, "baseline")] if mode == "baseline" else []
 
 
@@ -141,22 +145,26 @@ def seed_rows(plan: Iterable[Row], wanted: Iterable[Row]) -> Iterator[Row]:
             yield new
 
 
-def planned_sizes(space: Space, mode: str) -> dict[int, Size]:
-    """Training size -> how many trials it will have.
+def planned_sizes(space: Space, mode: str) -> dict[Branch, Size]:
+    """Branch -> how many trials it will have.
 
     Exact where no search decides the baseline; after one, `around` is an upper bound, since a
     level may turn out to be the baseline.
+
+    Raises:
+        SpaceError: a configuration cannot be.
     """
     sizes = {}
-    for n in space.train_sizes:
+    for branch, own in branches(space, mode).items():
+        n = branch.train_size
         if mode == "sobol":
-            sizes[n] = Size(0, len(sobol_rows(space, n, 0)), len(space.search_seeds))
+            sizes[branch] = Size(0, len(sobol_rows(own, n, 0)), len(own.search_seeds))
             continue
-        search = space.trials if mode in SEARCHING and space.search else 0
-        rows = around_rows(space, mode, space.base_config(n))
-        undecided = space.baseline_from == "best" and space.search
+        search = own.trials if mode in SEARCHING and own.search else 0
+        rows = around_rows(own, mode, own.base_config(n))
+        undecided = own.baseline_from == "best" and own.search
         cells = len(rows) if undecided else len({row.trial_id for row in rows})
-        sizes[n] = Size(search, cells, len(space.seeds))
+        sizes[branch] = Size(search, cells, len(own.seeds))
     return sizes
 
 

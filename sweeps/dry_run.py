@@ -13,27 +13,30 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from kdgan_core.config import DATASET_SIDE, DATASET_SIZES, TrialConfig
-from kdgan_core.data import Dataset, load_dataset, mnist
+from kdgan_core.config import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES, TrialConfig
+from kdgan_core.data import Dataset, cifar10, load_dataset, mnist
+from kdgan_core.data.fetch import default_data_dir, find_file
 from sweeps import environment
+from sweeps.arms import Branch
 from sweeps.best import best_in_storage
 from sweeps.cost import (
     ZERO,
     CostModel,
     Estimate,
     format_range,
+    format_seconds,
     learn_from_storage,
     probe_seconds,
 )
 from sweeps.design import Size, around_rows, planned_sizes, seed_rows, sobol_rows
 from sweeps.plan import Plan, Row
 from sweeps.resources import parallel_trials
+from sweeps.space import Space, branches
 from sweeps.spool import read_spool, spool_path
-from sweeps.words import RETRY, SEARCHING
+from sweeps.words import RETRY, SEARCHING, TABLE
 
 if TYPE_CHECKING:
     from sweeps.options import Options
-    from sweeps.space import Space
 
 NOISE = "noise"  # checksum of data that stand in for absent ones
 STARTUP_SECONDS = 15.0  # Ray, preflight and the record's last words
@@ -43,28 +46,30 @@ STOPPED_SHARE = Estimate(0.58, 0.7, 1.0)
 
 
 class Left(NamedTuple):
-    """What is left to train of a training size.
+    """What is left to train of a branch.
 
     Attributes:
         finished: trials that have ended, of those the command asks for.
         trials: trials still to run.
-        seconds: of training them and of pretraining their players.
+        seconds: of training them.
+        configs: their configurations, as far as they are known; a search's are typical ones.
         longest: seconds of those that cannot run side by side: a search trial, then a cell.
     """
 
     finished: int
     trials: int
     seconds: Estimate
+    configs: list[TrialConfig]
     longest: Estimate
 
 
 def describe_plan(space: Space, options: Options, folder: Path) -> dict[str, Any]:
     """Size and cost of a sweep as plain JSON values: what `--dry-run --json` prints.
 
-    Costs are {"low", "mid", "high"}: those of a size are of all its trials, the others of what is
-    left. Reads finished trials of the same kind from the storage, and times a few steps where
-    there are none; starts no Ray, but asks a cluster that RAY_ADDRESS names for its size.
-    Downloads no data: absent ones are timed with noise of their shape.
+    Costs are {"low", "mid", "high"}: those in `sizes`, an entry a branch, are of all its trials,
+    the others of what is left. Reads finished trials of the same kind from the storage, and times
+    a few steps where there are none; starts no Ray, but asks a cluster that RAY_ADDRESS names
+    for its size. Downloads no data: absent ones are timed with noise of their shape.
 
     Raises:
         DataError: the data are damaged.
@@ -74,7 +79,8 @@ def describe_plan(space: Space, options: Options, folder: Path) -> dict[str, Any
     dataset = _dataset(str(space.fixed["dataset"]), options.data_dir)
     device, gpus, parallel = _machine(options)
     threads = max(1, int(options.cpus_per_trial))
-    configs = {n: space.base_config(n) for n in space.train_sizes}
+    spaces = branches(space, options.mode)
+    configs = {branch: own.base_config(branch.train_size) for branch, own in spaces.items()}
     cost = CostModel()
     learned = learn_from_storage(cost, options.storage, configs.values(), device, threads)
     probed = [config for config in configs.values() if not cost.knows(config)]
@@ -86,24 +92,26 @@ def describe_plan(space: Space, options: Options, folder: Path) -> dict[str, Any
     sources += ["a probe of a few steps"] * bool(probed)
     sizes: list[dict[str, Any]] = []
     whole = planned_sizes(space, options.mode)
-    for n, size in whole.items():
-        config = configs[n]
+    for branch, size in whole.items():
+        config, searched = configs[branch], len(space.search_seeds) if size.search else 0
+        left = _left(spaces[branch], options, size, cost, branch, [], {})
         sizes.append(
             {
-                "train_size": n,
+                "train_size": branch.train_size,
+                "arm": branch.arm,
                 "search_trials": size.search,
-                "search_seeds": len(space.search_seeds) if size.search else 0,
+                "search_seeds": searched,
                 "cells": size.around,
                 "cell_seeds": size.around_seeds if size.around else 0,
-                "trainings": size.search * len(space.search_seeds)
-                + size.around * size.around_seeds,
+                "trainings": size.search * searched + size.around * size.around_seeds,
                 "seconds_per_training": cost.training(config.replace(seeds=(0,)))._asdict(),
-                "seconds": _left(space, options, size, cost, config, [], {}).seconds._asdict(),
+                "seconds": left.seconds.plus(cost.pretraining(left.configs))._asdict(),
             }
         )
     plan, results = _before(folder)
-    lefts = [_left(space, options, whole[n], cost, configs[n], plan, results) for n in whole]
-    seconds, longest = ZERO, ZERO
+    lefts = [_left(spaces[b], options, size, cost, b, plan, results) for b, size in whole.items()]
+    seconds = cost.pretraining(config for left in lefts for config in left.configs)
+    longest = ZERO
     for left in lefts:
         seconds = seconds.plus(left.seconds)
         longest = Estimate(*map(max, longest, left.longest))
@@ -116,7 +124,7 @@ def describe_plan(space: Space, options: Options, folder: Path) -> dict[str, Any
         "sweep_id": folder.name,
         "experiment": space.experiment,
         "mode": options.mode,
-        "method": next(iter(configs.values())).method,
+        "method": next(iter(configs.values())).method if options.mode != TABLE else "",
         "rows": _rows_by_role(space, options),
         "sizes": sizes,
         "trials": sum(s["search_trials"] + s["cells"] for s in sizes),
@@ -137,19 +145,21 @@ def print_plan(facts: dict[str, Any], as_json: bool, console: Console) -> None:
     if as_json:
         console.file.write(json.dumps(facts, indent=1) + "\n")
         return
-    lines = [
-        f"sweep {facts['sweep_id']}: {facts['mode']} of {facts['experiment']}, method"
-        f" {facts['method']}"
-    ]
+    method = f", method {facts['method']}" if facts["method"] else ""
+    lines = [f"sweep {facts['sweep_id']}: {facts['mode']} of {facts['experiment']}{method}"]
     for size in facts["sizes"]:
         parts = []
         if size["search_trials"]:
             parts.append(f"{size['search_trials']} search trials x {size['search_seeds']} seeds")
         if size["cells"]:
-            what = "points" if facts["mode"] == "sobol" else "cells"
+            what = {"sobol": "points", TABLE: "cell"}.get(facts["mode"], "cells")
             parts.append(f"{size['cells']} {what} x {size['cell_seeds']} seeds")
         each = format_range(Estimate(**size["seconds_per_training"]))
-        lines.append(f"  n={size['train_size']:,}: {', '.join(parts)}; a training {each}")
+        branch = Branch(size["train_size"], size["arm"])
+        line = f"  {branch}: {', '.join(parts)}; a training {each}"
+        if facts["mode"] == TABLE:
+            line += f"; in all {format_seconds(size['seconds']['mid'])}"
+        lines.append(line)
     roles = ", ".join(f"{count} {role}" for role, count in facts["rows"].items())
     lines.append(
         f"  {facts['trials']} trials ({roles} rows), {facts['trainings']} trainings in all"
@@ -201,26 +211,42 @@ def _dataset(name: str, data_dir: Path | None) -> Dataset:
     Raises:
         DataError: the data are damaged.
     """
-    folder = (data_dir or mnist.default_data_dir()) / "mnist"
-    names = [(folder / file.name, folder / f"{file.name}.gz") for file in mnist.FILES]
-    is_there = all(any(path.exists() for path in paths) for paths in names)
+    folder = (data_dir or default_data_dir()) / name
     blocked = any(path.exists() and not path.is_dir() for path in (folder.parent, folder))
-    if name != "mnist" or is_there or blocked:
+    if blocked or _is_here(name, folder):
         return load_dataset(name, data_dir)
     pool, test, classes = DATASET_SIZES[name]
-    rng, side = np.random.default_rng(0), DATASET_SIDE[name]
-    images = [rng.integers(0, 256, (n, 1, side, side), np.uint8) for n in (pool, test)]
+    rng, side, channels = np.random.default_rng(0), DATASET_SIDE[name], DATASET_CHANNELS[name]
+    images = [rng.integers(0, 256, (n, channels, side, side), np.uint8) for n in (pool, test)]
     labels = [np.arange(n, dtype=np.int64) % classes for n in (pool, test)]
     return Dataset(name, images[0], labels[0], images[1], labels[1], 255.0, classes, NOISE)
 
 
+def _is_here(name: str, folder: Path) -> bool:
+    """Whether the files of a data set are all there, whatever is in them."""
+    if name == "mnist":
+        return all(find_file(folder, file.name, ("", ".gz")) for file in mnist.FILES)
+    if name != "cifar10":
+        return True
+    archives = [find_file(folder, a, (".tar.gz", ".tar", ".tar.xz")) for a in cifar10.ARCHIVES]
+    return any(archives) or any(
+        all(
+            find_file(folder / inside, f"{batch.name}{ending}", ("", ".gz", ".xz"))
+            for batch in cifar10.BATCHES
+        )
+        for inside, ending in cifar10.LOOSE
+    )
+
+
 def _rows_by_role(space: Space, options: Options) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for n, size in planned_sizes(space, options.mode).items():
+    spaces = branches(space, options.mode)
+    for branch, size in planned_sizes(space, options.mode).items():
+        own, n = spaces[branch], branch.train_size
         counts["search"] += size.search
         if options.mode == "sobol":
-            counts["sobol"] += len(sobol_rows(space, n, options.seed))
-        for row in around_rows(space, options.mode, space.base_config(n)):
+            counts["sobol"] += len(sobol_rows(own, n, options.seed))
+        for row in around_rows(own, options.mode, own.base_config(n)):
             counts[row.role] += 1
     return {role: count for role, count in counts.items() if count}
 
@@ -241,17 +267,17 @@ def _before(folder: Path) -> tuple[list[Row], dict[str, str]]:
 
 
 def _left(
-    space: Space, options: Options, size: Size, cost: CostModel, config: TrialConfig,
+    space: Space, options: Options, size: Size, cost: CostModel, branch: Branch,
     plan: Iterable[Row], outcomes: Mapping[str, str],
 ) -> Left:  # fmt: skip
-    """What is left of a training size.
+    """What is left of a branch.
 
     Args:
-        space: of the sweep.
+        space: the branch's.
         options: of the command.
-        size: how many trials the training size has in all.
+        size: how many trials the branch has in all.
         cost: seconds per trial.
-        config: the paper's baseline cell of that size.
+        branch: which it is.
         plan: of earlier commands.
         outcomes: of their trials.
 
@@ -260,28 +286,26 @@ def _left(
     """
     done = {trial_id for trial_id, outcome in outcomes.items()
             if outcome not in RETRY[options.retry]}  # fmt: skip
-    rows = [row for row in plan if row.config.train_size == config.train_size]
+    config = space.base_config(branch.train_size)
+    rows = [row for row in plan if row.branch == branch]
     asked = {row.trial_id for row in rows if row.role == "search"}
     search = max(0, size.search - len(asked & done))
-    wanted = _cells(space, options, config, rows, size.search)
+    wanted = _cells(space, options, config, rows, search if options.mode == TABLE else size.search)
     enough = done if options.mode == "sobol" else {t for t in done if outcomes[t] != "stopped"}
     cells = [cell for cell in wanted if cell.trial_id not in enough]
-    searched = config.replace(seeds=space.search_seeds)
-    one, share = cost.training(searched), Estimate(1.0, 1.0, 1.0)
+    one, share = cost.training(config.replace(seeds=space.search_seeds)), Estimate(1.0, 1.0, 1.0)
     if options.early_stopping != "off":
         share = STOPPED_SHARE
     seconds = Estimate(*(search * s * x for s, x in zip(one, share, strict=True)))
     for cell in cells:
         seconds = seconds.plus(cost.training(cell))
-    seeds = {seed for c in (cells + [searched] * bool(search)) for seed in c.seeds}
-    if seeds:
-        prepared = cost.pretraining(config.replace(seeds=tuple(seeds)))
-        seconds = seconds.plus(prepared.scaled(len(seeds)))
+    typical = sobol_rows(space, branch.train_size, options.seed)[:search] if search else []
     longest = one if search else ZERO
     if cells:
         longest = longest.plus(max(map(cost.training, cells)))
     finished = size.search - search + len(wanted) - len(cells)
-    return Left(finished, search + len(cells), seconds, longest)
+    configs = [*(row.config for row in typical), *cells]
+    return Left(finished, search + len(cells), seconds, configs, longest)
 
 
 def _cells(
@@ -298,7 +322,9 @@ def _cells(
         return []
     if options.mode == "sobol":
         return [row.config for row in sobol_rows(space, base.train_size, options.seed)]
-    stands = next((row.config for row in planned if row.role == "baseline"), None)
+    stands = next((row.config for row in planned if row.role in ("baseline", TABLE)), None)
+    if options.mode == TABLE and searched:
+        stands = None  # what is still to be tuned may be better than what is planned
     if stands is None and space.baseline_from == "best" and options.mode not in SEARCHING:
         stands = best_in_storage(options.storage, space, base.train_size)
     rows = around_rows(space, options.mode, (stands or base).replace(seeds=space.seeds))

@@ -75,7 +75,7 @@ class StageSearcher(Searcher):
         return {
             "trial": row.config.as_dict(),
             "trial_id": row.trial_id,
-            "compare": row.config.train_size if row.role == "search" else None,
+            "compare": row.branch.name if row.role == "search" else None,
             "ended": read_spool(spool_path(self.stages.spool, row.trial_id)).ended,
             "workers": vars(self.workers),
         }

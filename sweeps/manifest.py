@@ -18,10 +18,11 @@ from typing import Any
 import kdgan_core
 from kdgan_core.files import atomic_write
 from sweeps import environment
+from sweeps.arms import Branch
 from sweeps.design import planned_sizes
 from sweeps.options import Options
-from sweeps.space import Space
-from sweeps.words import SEARCHING
+from sweeps.space import Space, branches
+from sweeps.words import SEARCHING, TABLE
 
 FORMAT = 1
 NAME = "sweep.json"
@@ -39,6 +40,8 @@ def sweep_id(space: Space, options: Options) -> str:
     the search samples and stops.
     """
     searching = options.mode in SEARCHING and bool(space.search)
+    if options.mode == TABLE:
+        searching = space.trials > 0  # with none, every arm is its recipe as it stands
     asked = {
         "quick": options.quick,
         "changes": dict(space.changes),
@@ -71,8 +74,10 @@ def new_manifest(space: Space, options: Options, data_checksum: str) -> dict[str
             "search_seeds": list(space.search_seeds),
             "trials": space.trials,
             "cuts": {k: [dict(x) for x in v] for k, v in space.cuts.items()},
+            "arms": list(space.chosen),
             "sizes": {
-                str(n): list(size) for n, size in planned_sizes(space, options.mode).items()
+                branch.name: list(size)
+                for branch, size in planned_sizes(space, options.mode).items()
             },
         },
         "code": code_files(),
@@ -98,16 +103,19 @@ def new_manifest(space: Space, options: Options, data_checksum: str) -> dict[str
 
 def definition(space: Space, mode: str) -> dict[str, Any]:
     """What the command resolves to, as plain JSON values, but for what can be added to later."""
-    sizes = {}
-    for n in space.train_sizes:
-        config = space.base_config(n).as_dict()
+    sizes, arms = {}, {}
+    for branch, own in branches(space, mode).items():
+        config = own.base_config(branch.train_size).as_dict()
         del config["seeds"]
-        sizes[str(n)] = config
-    searched = mode in (*SEARCHING, "sobol") and space.search
+        sizes[branch.name] = config
+        if branch.arm:
+            arms[branch.arm] = {k: list(v) for k, v in own.search.items()}
+    searched = space.trials if mode == TABLE else mode in (*SEARCHING, "sobol") and space.search
     return {
         "sizes": sizes,
         "search": {k: list(v) for k, v in space.search.items()} if searched else {},
         "search_seeds": list(space.search_seeds) if searched else [],
+        "arms": arms,
     }
 
 
@@ -129,9 +137,12 @@ def code_hash() -> str:
 def plan_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """A line for everything in which the plan is no longer what it was; additions are none."""
     before, now = old["definition"], new["definition"]
-    for n in sorted(before["sizes"].keys() & now["sizes"].keys(), key=int):
-        yield from _changes(f"n={n}: ", before["sizes"][n], now["sizes"][n])
+    for name in sorted(before["sizes"].keys() & now["sizes"].keys(), key=Branch.named):
+        yield from _changes(f"n={name}: ", before["sizes"][name], now["sizes"][name])
     yield from _changes("search: ", before["search"], now["search"])
+    searches, other = (part.get("arms", {}) for part in (before, now))
+    for arm in sorted(searches.keys() & other.keys()):
+        yield from _changes(f"search of {arm}: ", searches[arm], other[arm])
     if before["search_seeds"] != now["search_seeds"]:
         yield f"search seeds: {before['search_seeds']} -> {now['search_seeds']}"
 
@@ -185,11 +196,22 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def keep_sizes(old: Mapping[str, Any] | None, new: dict[str, Any]) -> None:
-    """Adds to `new` the training sizes that only earlier commands asked for."""
+    """Adds to `new` the training sizes and arms that only earlier commands asked for."""
     if old is None:
         return
     for where in ("definition", "asked"):
         new[where]["sizes"] = {**old[where]["sizes"], **new[where]["sizes"]}
+    new["definition"]["arms"] = {**old["definition"].get("arms", {}), **new["definition"]["arms"]}
+
+
+def within(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a sweep that finished what `old` asked for has all that `new` asks for."""
+    lists = all(set(new[k]) <= set(old.get(k, ())) for k in ("train_sizes", "seeds", "arms"))
+    cuts = all(
+        all(level in old["cuts"].get(factor, []) for level in levels)
+        for factor, levels in new["cuts"].items()
+    )
+    return lists and cuts and new["trials"] <= old["trials"]
 
 
 def _changes(prefix: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.files import atomic_write
+from sweeps.arms import FACTOR, Branch
 
 # superseded: the plan changed, and the trial no longer belongs to it.
-ROLES = ("search", "baseline", "sensitivity", "grid", "sobol", "superseded")
+ROLES = ("search", "baseline", "sensitivity", "grid", "sobol", "methods", "superseded")
 SAMPLED = ("search", "sobol")  # roles whose trials stand alone: they are in no cell with others
 
 
@@ -26,8 +27,8 @@ class Row(NamedTuple):
     Attributes:
         config: the cell.
         role: one of ROLES.
-        factor: the factor varied, "beta×gamma" in a grid, "" where none is.
-        level: its level as text, "0.1×0.01" in a grid, "" where none is.
+        factor: the factor varied, "beta×gamma" in a grid, "method" in a table, "" where none is.
+        level: its level as text, "0.1×0.01" in a grid, the arm in a table, "" where none is.
     """
 
     config: TrialConfig
@@ -42,6 +43,11 @@ class Row(NamedTuple):
     @property
     def key(self) -> tuple[str, str, str, str]:
         return (self.trial_id, self.role, self.factor, self.level)
+
+    @property
+    def branch(self) -> Branch:
+        """The training size, in a table with the arm; a superseded row has lost its arm."""
+        return Branch(self.config.train_size, self.level if self.factor == FACTOR else "")
 
 
 class Plan:
@@ -86,6 +92,17 @@ class Plan:
         trials = [rows[0] for rows in self._trials.values()]
         self.rows, self._keys, self._trials = [], set(), {}
         self.append([Row(row.config, "superseded") for row in trials])
+
+    def withdraw(self, rows: list[Row]) -> None:
+        """Takes rows out of the sweep; a trial that has no other is superseded."""
+        for row in rows:
+            self.rows.remove(row)
+            self._keys.discard(row.key)
+            self._trials[row.trial_id].remove(row)
+            if not self._trials[row.trial_id]:
+                self._add(Row(row.config, "superseded"))
+        if rows:
+            self._write()
 
     def _add(self, row: Row) -> bool:
         """Whether the row is new."""

@@ -28,6 +28,7 @@ from sweeps.worker import Training, Workers
 STORE_SECONDS = 30.0  # for the tracking store to answer
 NODE_SECONDS = 60.0  # for a node to say whether it sees the storage
 WORKER_SECONDS = 300.0  # for a first worker to start, pretrain nothing and train a few rounds
+PROBE_SECONDS = 60.0  # more for every further kind of trial that is timed
 REHEARSAL_ROUNDS = 2
 LITTLE_SPACE = 1_000_000_000  # bytes: below, the user is warned
 
@@ -165,12 +166,13 @@ def rehearse(
     moved = {"spool": str(own.resolve() / "spool"), "checkpoints": str(own.resolve() / "kept")}
     task = ray.remote(_rehearse).options(num_cpus=workers.cpus, num_gpus=workers.gpus)
     plain = [config.as_dict() for config in configs]
+    limit = WORKER_SECONDS + PROBE_SECONDS * (len(configs) - 1)
     try:
         pending = task.remote(plain, {**vars(workers), **moved}, end_to_end)
-        problem, probes = ray.get(pending, timeout=WORKER_SECONDS)
+        problem, probes = ray.get(pending, timeout=limit)
     except GetTimeoutError:
         raise PreflightError(
-            f"no worker has run a trial's first steps within {WORKER_SECONDS:.0f} s: is the"
+            f"no worker has run a trial's first steps within {limit:.0f} s: is the"
             " cluster busy with something else? --skip-preflight goes on without this check"
         ) from None
     except RayError as error:
@@ -197,7 +199,7 @@ def _rehearse(
         return "", probes
     short = typed[0].replace(
         steps=REHEARSAL_ROUNDS * typed[0].classifier_steps, evaluations=REHEARSAL_ROUNDS,
-        pretrain_steps=0, seeds=typed[0].seeds[:1],
+        pretrain_steps=0, teacher_pretrain_steps=0, seeds=typed[0].seeds[:1],
     )  # fmt: skip
     training = Training(short, Workers(**{**workers, "cache_dir": workers["spool"]}))
     training.begin()

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdgan_core.config import TrialConfig
+from sweeps.arms import FACTOR, Branch
 from sweeps.cost import CostModel, Estimate, format_seconds
 from sweeps.design import Size
 from sweeps.plan import Row
@@ -49,23 +50,23 @@ class Snapshot:
 
 
 class ToCome(NamedTuple):
-    """Trials of a training size that are not in the plan yet.
+    """Trials of a branch that are not in the plan yet.
 
     Attributes:
-        config: a cell of that size; its seeds are those of the cells around the baseline.
-        search: trials still to be asked of Optuna, each under `search_seeds` seeds.
+        config: a cell of that branch; its seeds are those of the cells around the baseline.
+        search: trials still to be asked of Optuna, each under `search_seeds`.
         around: cells around the baseline.
     """
 
     config: TrialConfig
     search: int
-    search_seeds: int
+    search_seeds: tuple[int, ...]
     around: int
 
     def costs(self, cost: CostModel) -> Estimate:
         """Seconds of training these trials."""
         one = cost.training(self.config.replace(seeds=self.config.seeds[:1]))
-        trainings = self.search * self.search_seeds + self.around * len(self.config.seeds)
+        trainings = self.search * len(self.search_seeds) + self.around * len(self.config.seeds)
         return one.scaled(trainings)
 
 
@@ -89,7 +90,7 @@ def take_snapshot(
     """
     snapshot = Snapshot(done=len(trials.keys() & results.keys()), running=len(running))
     left = longest = 0.0
-    sizes: dict[int, tuple[TrialConfig, set[int]]] = {}  # n -> a config, all seeds that are left
+    waiting: list[TrialConfig] = []
     failures: list[tuple[float, str]] = []
     for trial_id, rows in trials.items():
         config, result = rows[0].config, results.get(trial_id)
@@ -99,7 +100,7 @@ def take_snapshot(
             seconds *= 1.0 - running.get(trial_id, 0.0)
             left += seconds
             longest = max(longest, seconds)
-            sizes.setdefault(config.train_size, (config, set()))[1].update(config.seeds)
+            waiting.append(config)
             continue
         snapshot.outcomes[result["outcome"]] += 1
         if result["outcome"] == "failed":
@@ -116,53 +117,54 @@ def take_snapshot(
         if group.search + group.around:
             config = group.config
             left += group.costs(cost).mid if cost.knows(config) else math.nan
-            seeds = config.seeds if group.around else config.seeds[: group.search_seeds]
-            sizes.setdefault(config.train_size, (config, set()))[1].update(seeds)
-    for config, needed in sizes.values():
-        left += len(needed) * cost.pretraining(config.replace(seeds=tuple(needed))).mid
+            waiting += [config] * bool(group.around)
+            if group.search:
+                waiting.append(config.replace(seeds=group.search_seeds))
+    left += cost.pretraining(waiting).mid
     snapshot.seconds_left = max(left / max(1, parallel), longest)
     return snapshot
 
 
 def trials_to_come(
-    sizes: Mapping[int, tuple[TrialConfig, Size]],
-    search_seeds: int,
+    sizes: Mapping[Branch, tuple[TrialConfig, Size]],
+    search_seeds: tuple[int, ...],
     rows: Iterable[Row],
-    searched: Container[int] = (),
+    searched: Container[Branch] = (),
 ) -> list[ToCome]:
-    """What is still to be planned, by training size.
+    """What is still to be planned, by branch.
 
     Args:
-        sizes: training size -> a cell of it, and how many trials it will have in all.
+        sizes: branch -> a cell of it, and how many trials it will have in all.
         search_seeds: seeds of a search trial.
         rows: the plan.
-        searched: sizes whose search has named its last trial, maybe early.
+        searched: branches whose search has named its last trial, maybe early.
     """
-    asked: Counter[int] = Counter()
+    asked: Counter[Branch] = Counter()
     planned = set()
     for row in rows:
         if row.role == "search":
-            asked[row.config.train_size] += 1
+            asked[row.branch] += 1
         elif row.role != "superseded":
-            planned.add(row.config.train_size)
+            planned.add(row.branch)
     left = []
-    for n, (config, size) in sizes.items():
-        search = 0 if n in searched else max(0, size.search - asked[n])
-        left.append(ToCome(config, search, search_seeds, 0 if n in planned else size.around))
+    for branch, (config, size) in sizes.items():
+        search = 0 if branch in searched else max(0, size.search - asked[branch])
+        around = 0 if branch in planned else size.around
+        left.append(ToCome(config, search, search_seeds, around))
     return left
 
 
 def of_stages(stages: Stages) -> tuple[dict[str, Sequence[Row]], list[ToCome]]:
     """What a command asks for: the trials that are planned, and what is to come."""
     space = stages.space
-    sizes = {
-        n: (space.base_config(n).replace(seeds=space.seeds[: size.around_seeds]), size)
-        for n, size in stages.sizes.items()
-    }
+    sizes = {}
+    for branch, size in stages.sizes.items():
+        cell = stages.branches[branch].base_config(branch.train_size)
+        sizes[branch] = (cell.replace(seeds=space.seeds[: size.around_seeds]), size)
     rows = [row for row in stages.plan if row.trial_id in stages.asked]
-    searched = {n for n, search in stages.searches.items() if search.complete}
+    searched = {branch for branch, search in stages.searches.items() if search.complete}
     planned = stages.plan.trials()
-    to_come = trials_to_come(sizes, len(space.search_seeds), rows, searched)
+    to_come = trials_to_come(sizes, space.search_seeds, rows, searched)
     return {trial_id: planned[trial_id] for trial_id in stages.asked}, to_come
 
 
@@ -174,8 +176,11 @@ def expected_trials(stages: Stages) -> int:
 
 
 def describe(row: Row) -> str:
-    """A configuration in one line: 'α=0.5 β=1 γ=0.01 τ exponential 1→0.1', or another method."""
+    """A configuration in one line: 'α=0.5 β=1 γ=0.01 τ exponential 1→0.1', or another method; in
+    a table the arm."""
     config = row.config
+    if row.factor == FACTOR:
+        return row.level
     if config.method != "kdgan":
         return config.method
     return f"α={config.alpha:g} β={config.beta:g} γ={config.gamma:g} τ {config.temperature}"

@@ -13,8 +13,10 @@ import click
 
 from kdgan_core.config import FIELDS, describe_range, parse_value
 from sweeps.caps import CapError, Caps
+from sweeps.factors import SpaceError
+from sweeps.loading import BASELINES, experiments, load_space
 from sweeps.options import Options
-from sweeps.space import BASELINES, Space, SpaceError, experiments, load_space
+from sweeps.space import Space
 from sweeps.words import MODES, RETRY, RULES, SAMPLERS, UsageProblem
 
 
@@ -36,6 +38,14 @@ def _help() -> str:
       python sweeps/run.py mnist --mode baseline --set gamma=0.001 --set steps=5000
       python sweeps/run.py mnist --set method=nagan --mode search --trials 50
       python sweeps/run.py mnist --mode grid --factors beta,gamma --train-size 100
+
+    \b
+    The table of methods: every arm is tuned with the same few trials, on validation and on seeds
+    of its own, then its best configuration is trained under the table's seeds.
+      python sweeps/run.py mnist --mode methods                    Table 1's rows
+      python sweeps/run.py mnist --mode methods --trials 0         the space's recipes as they are
+      python sweeps/run.py mnist --mode methods --arms kdgan,mimic --train-size 100
+      python sweeps/run.py mnist --mode methods --set matched=steps    as much compute for each
 
     \b
     Exit code: 0 all trials have an outcome and none failed; 1 some failed, or the storage is
@@ -130,7 +140,7 @@ class Grouped(click.Command):
 
 HEADINGS = {
     "What to train": (
-        "mode", "train_sizes", "seeds", "trials", "changes", "quick",
+        "mode", "arms", "train_sizes", "seeds", "trials", "changes", "quick",
     ),
     "Search and levels": (
         "sampler", "early_stopping", "seed", "baseline", "factors", "levels",
@@ -156,7 +166,13 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--mode", type=click.Choice(MODES), default="study", show_default=True,
     help="study: search, then one factor at a time around the best. search, sensitivity: one half"
-    " of it. grid: two factors at once. sobol: a design for importances. baseline: the one cell.",
+    " of it. grid: two factors at once. sobol: a design for importances. baseline: the one cell."
+    " methods: the table of methods.",
+)  # fmt: skip
+@click.option(
+    "--arms", callback=split_names, metavar="A,B",
+    help="Lines of the table of methods. Default: all but the optional ones. More can be added"
+    " later.",
 )  # fmt: skip
 @click.option(
     "--train-size",
@@ -166,11 +182,14 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Training images n; repeatable. Default: the experiment's.",
 )
 @click.option(
-    "--seeds", type=int, help="Seeds of every cell around the baseline; more can be added later."
-)
+    "--seeds", type=int,
+    help="Seeds of every cell around the baseline, or of every arm; more can be added later.",
+)  # fmt: skip
 @click.option(
-    "--trials", type=int, help="Search or Sobol trials per training size; more can be added later."
-)
+    "--trials", type=int,
+    help="Search or Sobol trials per training size, in a table tuning trials per arm, where 0 is"
+    " none; more can be added later.",
+)  # fmt: skip
 @click.option(
     "--set", "changes", multiple=True, metavar="NAME=VALUE",
     help="Fix a field of the trial's configuration (listed below); repeatable. A factor fixed so"
@@ -276,7 +295,7 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Post a JSON message there at the end (also by a cap) and at the first failure.",
 )
 def main(
-    experiment: str, mode: str, trials: int | None, seeds: int | None,
+    experiment: str, mode: str, arms: tuple[str, ...], trials: int | None, seeds: int | None,
     train_sizes: tuple[int, ...], changes: tuple[str, ...], quick: bool, sampler: str,
     early_stopping: str, seed: int, baseline: tuple[str, ...], factors: tuple[str, ...],
     levels: tuple[str, ...], dry_run: bool, as_json: bool, usd_per_hour: float | None,
@@ -303,7 +322,7 @@ def main(
         space = load_space(
             experiment, mode, quick=quick, train_sizes=train_sizes, seeds=seeds, trials=trials,
             changes=parse_changes(changes), factors=factors, levels=levels,
-            baseline=parse_baseline(baseline),
+            baseline=parse_baseline(baseline), arms=arms,
         )  # fmt: skip
     except (CapError, SpaceError) as error:
         fail(str(error))

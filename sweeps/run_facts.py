@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 SEED_METRICS = (
     "test_accuracy", "best_valid_accuracy", "last_valid_accuracy", "pretrained_valid_accuracy",
-    "best_step",
+    "best_step", "best_test_evaluation", "train_seconds", "pretrain_seconds",
+    "updates_classifier", "updates_teacher", "updates_discriminator",
 )  # fmt: skip
+CURVE_SECONDS = "seconds"  # a seed's training time among its curves
 SUMMARISED = ("test_accuracy", "best_valid_accuracy")
 HOST_TAGS = {"device": "device", "threads": "threads", "node": "host", "processor": "processor"}
 # Tags that one attempt of a trial may have and another lack.
@@ -127,21 +129,25 @@ def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
             metrics |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     for seed in result["seeds"]:
         for name in SEED_METRICS:
-            if seed[name] is not None:
+            if seed.get(name) is not None:  # an older spool has fewer of them
                 metrics[f"{name}/seed_{seed['seed']}"] = float(seed[name])
     return metrics
 
 
 def trial_curves(state: SpoolState) -> pa.Table | None:
-    """Columns seed, step, metric, value of every evaluation; None if there was none."""
+    """Columns seed, step, metric, value of every evaluation; None if there was none.
+
+    The metric `seconds` is what the seed's own training had taken by then.
+    """
     import pyarrow as pa
 
-    points = [
-        (int(seed), evaluation["step"], metric, value)
-        for evaluation in state.evaluations
-        for seed, metrics in evaluation["metrics"].items()
-        for metric, value in metrics.items()
-    ]
+    points = []
+    for evaluation in state.evaluations:
+        step = evaluation["step"]
+        for seed, metrics in evaluation["metrics"].items():
+            points += [(int(seed), step, metric, value) for metric, value in metrics.items()]
+        for seed, seconds in evaluation.get("seed_seconds", {}).items():
+            points.append((int(seed), step, CURVE_SECONDS, seconds))
     if not points:
         return None
     schema = pa.schema(

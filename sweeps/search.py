@@ -1,4 +1,4 @@
-"""Optuna's part: one study per training size, kept in a journal file in the sweep's folder."""
+"""Optuna's part: one study per branch, kept in a journal file in the sweep's folder."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from kdgan_core.config import TrialConfig
+from sweeps.arms import Branch
 from sweeps.design import point_config, value_at
 from sweeps.plan import PlanError, Row
 from sweeps.space import Space, dimension_field
@@ -36,7 +37,7 @@ EXHAUSTED = "exhausted"  # attribute of a study whose space has no further point
 
 
 class Search:
-    """Asks Optuna for configurations of one training size and tells it how they did.
+    """Asks Optuna for configurations of one branch and tells it how they did.
 
     Logarithms are sampled as linear dimensions named log10_X: Optuna's importance of a dimension
     declared `log=True` comes out as 0 where the truth is .56 (measured with Optuna 5.0.0).
@@ -46,19 +47,19 @@ class Search:
     """
 
     def __init__(
-        self, space: Space, train_size: int, name: str, journal: Path, sampler: str, seed: int,
+        self, space: Space, branch: Branch, name: str, journal: Path, sampler: str, seed: int,
         planned: Iterable[Row], superseded: Iterable[Row] = (),
     ) -> None:  # fmt: skip
         """Opens the study, or makes it.
 
         Args:
-            space: dimensions, number of trials, and the baseline that is tried first.
-            train_size: n of this search.
+            space: the branch's: dimensions, number of trials, the baseline that is tried first.
+            branch: what is searched.
             name: the study's name in the journal.
             journal: the journal file.
             sampler: one of words.SAMPLERS.
             seed: of the sampler.
-            planned: the search rows of this size that are in the plan already.
+            planned: the search rows of this branch that are in the plan already.
             superseded: rows that a change took out of the plan; those that this study has asked
                 for are its rows again.
 
@@ -67,7 +68,8 @@ class Search:
             PlanError: the journal cannot be read.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.train_size = space, train_size
+        train_size = branch.train_size
+        self.space, self.labels = space, branch.labels
         self.base = space.base_config(train_size).replace(seeds=space.search_seeds)
         self.distributions = {k: _distribution(v) for k, v in space.search.items()}
         self.study = optuna.create_study(
@@ -78,7 +80,7 @@ class Search:
         self.rows = {row.trial_id: row for row in planned}
         for row in superseded:
             if row.trial_id in known:
-                self.rows[row.trial_id] = Row(row.config, "search")
+                self.rows[row.trial_id] = Row(row.config, "search", *self.labels)
         # A scrambled Sobol sequence goes on where it was, if it is scrambled in the same way.
         again = 0 if sampler == "qmc" else len(self.rows)
         self.study.sampler = make_sampler(sampler, seed + train_size + again)
@@ -132,7 +134,7 @@ class Search:
     def _ask_once(self) -> Row | None:
         """A new row, None if the study names a known point."""
         trial = self.study.ask(self.distributions)
-        row = Row(point_config(self.base, trial.params), "search")
+        row = Row(point_config(self.base, trial.params), "search", *self.labels)
         if row.trial_id in self.rows:
             self.study.tell(trial, state=TrialState.FAIL)
             return None

@@ -44,8 +44,9 @@ class SpoolState:
     """What a spool file says, read back.
 
     Attributes:
-        evaluations: the last attempt's, in order: step, steps, tau, seconds and `metrics`
-            (seed -> metric -> value; None where it was not finite).
+        evaluations: the last attempt's, in order: step, steps, tau, seconds, `metrics` (seed ->
+            metric -> value; None where it was not finite) and `seed_seconds` (seed -> seconds of
+            its training so far; an older line lacks it).
         result: the last attempt's result, None while it is unfinished.
         started: wall-clock time of the last attempt, seconds since the epoch.
         host: where the last attempt started or went on: host, pid, device, threads, processor.
@@ -131,6 +132,7 @@ class SpoolWriter:
                 "tau": evaluation.tau,
                 "seconds": evaluation.seconds,
                 "metrics": {str(seed): dict(m) for seed, m in evaluation.metrics.items()},
+                "seed_seconds": {str(seed): s for seed, s in evaluation.seed_seconds.items()},
             }
         )
 

@@ -1,4 +1,4 @@
-"""What to run next: a search per training size, then the cells around the best of each.
+"""What to run next: a search per branch of the sweep, then the cells around the best of each.
 
 One Ray Tune run works through all of it, so no worker waits for the slowest trial of a stage.
 """
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kdgan_core.config import TrialConfig
+from sweeps.arms import Branch
 from sweeps.best import best_row
 from sweeps.design import around_rows, planned_sizes, seed_rows, sobol_rows
 from sweeps.plan import SAMPLED, Plan, Row
 from sweeps.search import JOURNAL, Search, close_studies
-from sweeps.space import Space
+from sweeps.space import Space, branches
 from sweeps.spool import read_spool, spool_path
-from sweeps.words import RETRY, SEARCHING
+from sweeps.words import RETRY, SEARCHING, TABLE
 
 if TYPE_CHECKING:
     from sweeps.stopping import EarlyStopping
@@ -29,7 +30,7 @@ class Task(NamedTuple):
     """What a command asks of a sweep.
 
     Attributes:
-        space: with the training sizes, seeds, levels and number of trials it asks for.
+        space: with the training sizes, arms, seeds, levels and number of trials it asks for.
         mode: one of words.MODES.
         sampler: of the search.
         seed: of the search and of a Sobol design.
@@ -48,12 +49,13 @@ class Stages:
 
     Resume = plan minus finished: a trial whose spool ends in a result is not handed out again,
     unless it is to be tried again, and its result is told to the search as if it had just come
-    in. The plan may hold more than this command asks for: sizes, seeds and levels of others.
+    in. The plan may hold more than this command asks for: sizes, arms, seeds, levels of others.
 
     Attributes:
         plan: grows as the search asks and as the cells around the baseline become known.
         asked: trial_ids of what this command asks for, in order, as far as they are known.
-        sizes: training size -> how many trials it will have.
+        branches: what is searched on its own -> its space.
+        sizes: branch -> how many trials it will have.
         results: trial_id -> result of every trial that has one and is not to run again.
         corrupt: spool file -> numbers of the lines in it that cannot be read.
     """
@@ -68,7 +70,7 @@ class Stages:
         Args:
             task: what is asked for.
             folder: plan.parquet, optuna.journal, spool/ and checkpoints/ live here.
-            on_rows: called with the trial_id and all rows of an ended trial that got another.
+            on_rows: called with the trial_id and all rows of an ended trial whose rows change.
             found: the best configuration that other sweeps have found for a training size, for
                 a baseline that is to be the best in a mode that does not search.
 
@@ -80,6 +82,7 @@ class Stages:
         self.spool = folder / "spool"
         self.on_rows, self.found = on_rows, found
         self.plan = Plan(folder / "plan.parquet")
+        self.branches = branches(self.space, self.mode)
         self.sizes = planned_sizes(self.space, self.mode)
         self.asked: dict[str, None] = {}
         self.results: dict[str, Mapping[str, Any]] = {}
@@ -88,12 +91,12 @@ class Stages:
         self._ready: deque[str] = deque()
         self._queued: set[str] = set()
         self._read_results()
-        self.searches: dict[int, Search] = {}
-        self._cut: set[int] = set()
-        if self.mode in SEARCHING and self.space.search:
+        self.searches: dict[Branch, Search] = {}
+        self._cut: set[Branch] = set()
+        if self.mode in SEARCHING and any(own.search for own in self.branches.values()):
             self._open_searches()
-        for n in self.space.train_sizes:
-            self._plan_cells(n)
+        for branch in self.branches:
+            self._plan_cells(branch)
         self.resumed = len(self.asked.keys() & self.results.keys())
 
     def next_row(self) -> Row | None:
@@ -126,7 +129,7 @@ class Stages:
         """No further trial will be handed out, though some may still run."""
         if self._ready or not all(search.complete for search in self.searches.values()):
             return False
-        return self.mode == "search" or len(self._cut) == len(self.space.train_sizes)
+        return self.mode == "search" or len(self._cut) == len(self.branches)
 
     @property
     def missing(self) -> list[str]:
@@ -148,15 +151,15 @@ class Stages:
             return None
         self.results[trial_id] = result
         self._enqueue(self.plan.trials()[trial_id])
-        for n, search in self.searches.items():
+        for branch, search in self.searches.items():
             if trial_id in search.rows:
                 search.tell(trial_id, result)
-                self._plan_cells(n)
+                self._plan_cells(branch)
         return result
 
-    def best(self, train_size: int) -> tuple[Row, float] | None:
-        """The search's best row of a size and its score; collapsed and diverged ones come last."""
-        rows = self.searches[train_size].rows.values() if train_size in self.searches else ()
+    def best(self, branch: Branch) -> tuple[Row, float] | None:
+        """Its search's best row and that one's score; collapsed and diverged ones come last."""
+        rows = self.searches[branch].rows.values() if branch in self.searches else ()
         return best_row(rows, self.results)
 
     def _read_results(self) -> None:
@@ -172,15 +175,18 @@ class Stages:
 
     def _open_searches(self) -> None:
         task, journal = self.task, self.folder / JOURNAL
-        for n in self.space.train_sizes:
-            rows = [row for row in self.plan if row.config.train_size == n]
+        for branch, own in self.branches.items():
+            if not own.search:
+                continue
+            n, arm = branch.train_size, f"-{branch.arm}" if branch.arm else ""
             search = Search(
-                self.space, n, f"{self.folder.name}-n{n}-{_what_is_searched(self.space, n)}",
+                own, branch, f"{self.folder.name}-n{n}{arm}-{_what_is_searched(own, n)}",
                 journal, task.sampler, task.seed,
-                [row for row in rows if row.role == "search"],
-                [row for row in rows if row.role == "superseded"],
+                [row for row in self.plan if row.branch == branch and row.role == "search"],
+                [row for row in self.plan
+                 if row.config.train_size == n and row.role == "superseded"],
             )  # fmt: skip
-            self.searches[n] = search
+            self.searches[branch] = search
             self._add(list(search.rows.values()))
             for trial_id in search.rows:
                 if trial_id in self.results:
@@ -193,7 +199,7 @@ class Stages:
 
     def _ask(self) -> None:
         """Ask the first search that has trials left for one that is to be run."""
-        for n, search in self.searches.items():
+        for branch, search in self.searches.items():
             while not self._ready and not search.complete:
                 row = search.ask()
                 if row is not None:
@@ -201,49 +207,63 @@ class Stages:
                     if row.trial_id in self.results:
                         search.tell(row.trial_id, self.results[row.trial_id])
             if search.complete:
-                self._plan_cells(n)
+                self._plan_cells(branch)
 
-    def _plan_cells(self, n: int) -> None:
-        """Plan what does not come from the search of a size, once it can be known."""
-        if n in self._cut or self.mode == "search":
+    def _plan_cells(self, branch: Branch) -> None:
+        """Plan what does not come from the search of a branch, once it can be known."""
+        if branch in self._cut or self.mode == "search":
             return
+        own = self.branches[branch]
         if self.mode == "sobol":
-            rows = sobol_rows(self.space, n, self.task.seed)
+            rows = sobol_rows(own, branch.train_size, self.task.seed)
         else:
-            baseline = self._baseline(n)
+            baseline = self._baseline(branch)
             if baseline is None:
                 return
-            rows = list(seed_rows(self.plan, around_rows(self.space, self.mode, baseline)))
+            self._withdraw_others(branch, baseline)
+            rows = list(seed_rows(self.plan, around_rows(own, self.mode, baseline)))
         self._add(rows)
-        self._cut.add(n)
+        self._cut.add(branch)
 
-    def _baseline(self, n: int) -> TrialConfig | None:
-        """Where the cells of a size stand: as planned before, else as asked for; None if unknown.
+    def _baseline(self, branch: Branch) -> TrialConfig | None:
+        """Where a branch's cells stand: as planned before, else as asked for; None if unknown.
 
-        A baseline once planned stays, also when a later search trial does better.
+        A baseline once planned stays, also when a later search trial does better: there are
+        curves around it. An arm has its own cell only, which moves to what is best now.
         """
         for row in self.plan:
-            if row.role == "baseline" and row.config.train_size == n:
+            if row.role == "baseline" and row.branch == branch:
                 return row.config.replace(seeds=self.space.seeds)
-        best = None
-        if self.space.baseline_from == "best" and n in self.searches:
-            search = self.searches[n]
+        own, n, best = self.branches[branch], branch.train_size, None
+        if own.baseline_from == "best" and branch in self.searches:
+            search = self.searches[branch]
             if not search.complete or not search.rows.keys() <= self.results.keys():
                 return None
-            found = self.best(n)
+            found = self.best(branch)
             best = None if found is None else found[0].config
-        elif self.space.baseline_from == "best" and self.mode not in SEARCHING:
+        elif own.baseline_from == "best" and self.mode not in SEARCHING:
             best = self.found(n)
-        base = self.space.base_config(n) if best is None else best
+        base = own.base_config(n) if best is None else best
         return base.replace(seeds=self.space.seeds)
+
+    def _withdraw_others(self, branch: Branch, stands: TrialConfig) -> None:
+        """Takes an arm's row out of the plan if a longer search has found a better one."""
+        others = [
+            row for row in self.plan
+            if row.role == TABLE and row.branch == branch and row.config.cell_id != stands.cell_id
+        ]  # fmt: skip
+        self.plan.withdraw(others)
+        for row in others:
+            if row.trial_id in self.results:
+                self.on_rows(row.trial_id, self.plan.trials()[row.trial_id])
 
     def replay_into(self, stopping: EarlyStopping) -> None:
         """Tells early stopping of the search trials that have ended in earlier commands."""
-        for n, search in self.searches.items():
+        for branch, search in self.searches.items():
             for trial_id, row in search.rows.items():
                 if trial_id in self.results:
                     state = read_spool(spool_path(self.spool, trial_id))
-                    stopping.replay(n, row.config, state.evaluations)
+                    stopping.replay(branch.name, row.config, state.evaluations)
 
     def _is_enough(self, trial_id: str, result: Mapping[str, Any]) -> bool:
         """A trial that was stopped early informs the search, but is no cell of a curve."""

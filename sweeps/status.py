@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kdgan_core.config import TrialConfig
+from sweeps.arms import Branch
 from sweeps.cost import CostModel
 from sweeps.design import Size
 from sweeps.folder import is_driven, read_owner
@@ -67,13 +68,13 @@ def read_status(folder: Path) -> Status:
         _learn_from_half(cost, trials[trial_id][0].config, state)
     asked = manifest["asked"]
     sizes = {}
-    for n, numbers in asked["sizes"].items():
+    for name, numbers in asked["sizes"].items():
         size = Size(*numbers)
         number = max(1, size.around_seeds)
         seeds = (asked["seeds"] if number <= len(asked["seeds"]) else range(number))[:number]
-        fields = {**manifest["definition"]["sizes"][n], "seeds": seeds}
-        sizes[int(n)] = (TrialConfig.from_dict(fields), size)
-    to_come = trials_to_come(sizes, len(asked["search_seeds"]), plan)
+        fields = {**manifest["definition"]["sizes"][name], "seeds": seeds}
+        sizes[Branch.named(name)] = (TrialConfig.from_dict(fields), size)
+    to_come = trials_to_come(sizes, tuple(asked["search_seeds"]), plan)
     if manifest["ended"] is not None and manifest["ended"]["status"] == "FINISHED":
         to_come = []  # a search may end early, in a small space
     since = datetime.fromisoformat(owner["since"]).timestamp() if owner else 0.0

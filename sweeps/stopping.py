@@ -1,4 +1,4 @@
-"""Early stopping of search trials: ASHA or the median rule, apart for every training size."""
+"""Early stopping of search trials: ASHA or the median rule, apart for every branch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ended:
 
 
 class EarlyStopping(FIFOScheduler):
-    """Stops search trials that lag behind those of the same training size; leaves all others.
+    """Stops search trials that lag behind those of the same branch; leaves all others.
 
     A trial's Tune config names the group it is compared in as `compare`, None for none.
 

@@ -27,6 +27,7 @@ from sweeps.manifest import (
     new_manifest,
     plan_differences,
     read_manifest,
+    within,
     write_manifest,
 )
 from sweeps.notify import notify
@@ -184,7 +185,7 @@ class _Sweep:
             self.paused = execute(
                 self.stages, workers, self.budget, stopping, self._trial_ended, on_beat,
                 lambda row: self.cost.trial_seconds(row.config)
-                + len(row.config.seeds) * self.cost.pretraining(row.config).mid,
+                + self.cost.pretraining([row.config]).mid,
                 slots,
             )  # fmt: skip
         self.console.print(Text(line(self._snapshot(parallel, {}))))
@@ -205,7 +206,7 @@ class _Sweep:
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)  # of stopped trials
         status = "KILLED" if why == "interrupted" else "FINISHED" if complete else "FAILED"
         recorded = self._close_record(status)
-        closing.print_best(self.space, stages, self.console)
+        closing.print_best(stages, self.console)
         closing.print_failed(failed, stages, self.console)
         if why == "storage":
             self.console.print(
@@ -258,7 +259,7 @@ class _Sweep:
                 self.console.print(f"warning: {warning}", style="yellow")
             check_nodes(self.folder)
         configs = sorted(
-            (self.space.base_config(n) for n in self.space.train_sizes),
+            (own.base_config(b.train_size) for b, own in self.stages.branches.items()),
             key=lambda config: (config.rounds, config.train_size),
         )
         learn_from_storage(
@@ -355,7 +356,7 @@ def _accept_changes(
     if not changed:
         return
     ended = old.get("ended") or {}
-    if not planned and ended.get("status") == "FINISHED" and _within(old["asked"], asked):
+    if not planned and ended.get("status") == "FINISHED" and within(old["asked"], asked):
         manifest |= {name: old[name] for name in ("code", "versions", "facts")}
         return
     shown = "\n".join(f"  {text}" for text in changed)
@@ -369,16 +370,6 @@ def _accept_changes(
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if planned:
         Plan(folder / "plan.parquet").supersede()
-
-
-def _within(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether a sweep that finished what `old` asked for has all that `new` asks for."""
-    lists = all(set(new[k]) <= set(old[k]) for k in ("train_sizes", "seeds"))
-    cuts = all(
-        all(level in old["cuts"].get(factor, []) for level in levels)
-        for factor, levels in new["cuts"].items()
-    )
-    return lists and cuts and new["trials"] <= old["trials"]
 
 
 def _interrupt(signum: int, frame: object) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import click
 
-MODES = ("study", "search", "sensitivity", "grid", "sobol", "baseline")
-SEARCHING = ("study", "search")  # modes that ask Optuna
+TABLE = "methods"  # the mode that trains the lines of a table
+MODES = ("study", "search", "sensitivity", "grid", "sobol", "baseline", TABLE)
+SEARCHING = ("study", "search", TABLE)  # modes that ask Optuna
 SAMPLERS = ("tpe", "gp", "cmaes", "qmc", "random")
 RULES = ("asha", "median", "off")  # of early stopping
 # --retry: outcomes whose trials run again.

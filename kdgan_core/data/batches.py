@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,7 @@ def affine(
     each axis: the authors' augmentation (Keras' ImageDataGenerator, nearest fill), bilinear.
 
     Args:
-        images: (B, 1, S, S) float.
+        images: (B, C, S, S) float.
         generator: on the device of the images.
         rotation_degrees: largest rotation.
         shift: largest shift, fraction of the side.
@@ -62,6 +62,45 @@ def affine(
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
+class Pixels(NamedTuple):
+    """How stored pixels become what a player sees.
+
+    Attributes:
+        white: the pixel value that becomes 1.
+        mean: (C, S, S) subtracted per pixel afterwards (CIFAR-10, paper, Appendix); None for none.
+    """
+
+    white: float
+    mean: Tensor | None = None
+
+    def to_input(self, images: Tensor) -> Tensor:
+        """(B, C, S, S) uint8 as float32."""
+        unit = to_unit(images, self.white)
+        return unit if self.mean is None else unit.sub_(self.mean)
+
+
+def mean_image(images: Tensor, white: float) -> Tensor:
+    """(C, S, S) mean over the images, in [0, 1]. images: (n, C, S, S) uint8."""
+    return images.double().mean(dim=0).div_(white).float()
+
+
+def mirror(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image mirrored left to right with probability one half. images: (B, C, S, S)."""
+    draws = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device)
+    return torch.where(draws < 0.5, images.flip(3), images)
+
+
+def cut_out(images: Tensor, generator: torch.Generator, share: float) -> Tensor:
+    """A square of `share` of the side set to 0 at a random place of each image, perhaps partly
+    outside (DeVries and Taylor 2017). images: (B, C, S, S), S x S."""
+    side = images.shape[3]
+    half = 0.5 * share * side
+    centres = torch.rand((2, len(images), 1), generator=generator, device=images.device) * side
+    places = torch.arange(side, device=images.device) + 0.5
+    rows, columns = (places - centres).abs() < half
+    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+
+
 class Minibatches:
     """An endless stream of augmented minibatches, reshuffled at every pass over the images.
 
@@ -69,11 +108,11 @@ class Minibatches:
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, white: float, config: TrialConfig,
+        self, images: Tensor, labels: Tensor, pixels: Pixels, config: TrialConfig,
         generator: torch.Generator,
     ) -> None:  # fmt: skip
-        """images: (n, 1, S, S) uint8; labels: (n,); both and the generator on one device."""
-        self.images, self.labels, self.white = images, labels, white
+        """images: (n, C, S, S) uint8; labels: (n,); both and the generator on one device."""
+        self.images, self.labels, self.pixels = images, labels, pixels
         self.config, self.generator = config, generator
         self.batch = min(config.batch_size, len(labels))
         self.order = torch.empty(0, dtype=torch.int64, device=labels.device)
@@ -88,7 +127,7 @@ class Minibatches:
         self.position = int(state["position"])
 
     def next(self) -> tuple[Tensor, Tensor]:
-        """(B, 1, S, S) float images and (B,) labels."""
+        """(B, C, S, S) float images and (B,) labels."""
         if self.position + self.batch > len(self.order):
             device = self.labels.device
             self.order = torch.randperm(len(self.labels), generator=self.generator, device=device)
@@ -97,28 +136,32 @@ class Minibatches:
         self.position += self.batch
         config = self.config
         images = affine(
-            to_unit(self.images[rows], self.white), self.generator,
+            self.pixels.to_input(self.images[rows]), self.generator,
             config.rotation_degrees, config.shift, config.zoom,
         )  # fmt: skip
+        if config.mirroring:
+            images = mirror(images, self.generator)
+        if config.cutout > 0.0:
+            images = cut_out(images, self.generator, config.cutout)
         return images, self.labels[rows]
 
 
 @torch.no_grad()
 def accuracy(
-    player: torch.nn.Module, images: Tensor, labels: Tensor, white: float, batch: int = 1000
+    player: torch.nn.Module, images: Tensor, labels: Tensor, pixels: Pixels, batch: int = 1000
 ) -> float:
     """Fraction of images whose largest score is the true label, in eval mode.
 
     Args:
-        player: scores (B, K) for images (B, 1, S, S).
-        images: (N, 1, S, S) uint8.
+        player: scores (B, K) for images (B, C, S, S).
+        images: (N, C, S, S) uint8.
         labels: (N,).
-        white: the pixel value that becomes 1.
+        pixels: as in training.
         batch: images at a time.
     """
     right = torch.zeros((), dtype=torch.int64, device=labels.device)
     for start in range(0, len(labels), batch):
         part = slice(start, start + batch)
-        predicted = player(to_unit(images[part], white)).argmax(dim=1)
+        predicted = player(pixels.to_input(images[part])).argmax(dim=1)
         right += (predicted == labels[part]).sum()
     return int(right) / len(labels)

@@ -24,11 +24,11 @@ class Dataset:
 
     Attributes:
         name: of the data set.
-        images: (N, 1, S, S) uint8, the pool that training and validation images are drawn from.
+        images: (N, C, S, S) uint8, the pool that training and validation images are drawn from.
         labels: (N,) int64.
-        test_images: (M, 1, S, S) uint8.
+        test_images: (M, C, S, S) uint8.
         test_labels: (M,) int64.
-        white: the pixel value that becomes 1.0 (255 for MNIST, 16 for digits).
+        white: the pixel value that becomes 1.0 (255, or 16 for digits).
         classes: K.
         checksum: sha256 over all four arrays, hexadecimal.
     """
@@ -55,20 +55,22 @@ def load_dataset(name: str, data_dir: Path | None) -> Dataset:
     """The data set, read once per process.
 
     Args:
-        name: "digits" (needs no file) or "mnist".
+        name: "digits" (needs no file), "mnist" or "cifar10".
         data_dir: the data folder; None is `default_data_dir()`.
 
     Raises:
         DataError: files are absent and cannot be downloaded, or are damaged.
         ValueError: an unknown name.
     """
-    from kdgan_core.data import digits, mnist
+    from kdgan_core.data import cifar10, digits, mnist
 
     match name:
         case "digits":
             arrays, white = digits.load(), 16.0
         case "mnist":
             arrays, white = mnist.load(data_dir), 255.0
+        case "cifar10":
+            arrays, white = cifar10.load(data_dir), 255.0
         case _:
             raise ValueError(f"dataset={name!r} is not one of {', '.join(DATASET_SIZES)}")
     digest = hashlib.sha256()

@@ -7,24 +7,24 @@ unpacked or compressed again are accepted.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import http.client
-import os
 import struct
-import urllib.request
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from kdgan_core.data.dataset import DataError
 from kdgan_core.data.digits import Arrays
-from kdgan_core.files import atomic_write
+from kdgan_core.data.fetch import (
+    PublishedFile,
+    data_folder,
+    download,
+    find_file,
+    md5_of,
+    read_content,
+)
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -61,11 +61,6 @@ FILES = (
 )  # fmt: skip
 
 
-def default_data_dir() -> Path:
-    """KDGAN_DATA if it is set, else the user's cache directory."""
-    return Path(os.environ.get("KDGAN_DATA") or platformdirs.user_cache_path("kdgan"))
-
-
 def load(data_dir: Path | None, mirrors: Sequence[str] = MIRRORS) -> Arrays:
     """Pool and test arrays: images (N, 1, 28, 28) uint8, labels (N,) int64.
 
@@ -76,13 +71,11 @@ def load(data_dir: Path | None, mirrors: Sequence[str] = MIRRORS) -> Arrays:
     Raises:
         DataError: the folder is not one, a file is damaged, or absent and not to be had.
     """
-    folder = (data_dir or default_data_dir()) / "mnist"
-    for parent in (folder.parent, folder):
-        if parent.exists() and not parent.is_dir():
-            raise DataError(f"the data folder {parent} is a file: give a folder with --data-dir")
+    folder = data_folder(data_dir, "mnist")
     missing = [file for file in FILES if _find(folder, file) is None]
     if missing:
-        _download_all(folder, missing, mirrors)
+        published = [PublishedFile(f"{file.name}.gz", file.gz_md5) for file in missing]
+        download("MNIST", folder, published, mirrors)
     images, labels, test_images, test_labels = (_read(folder, file) for file in FILES)
     return (
         images[:, None],
@@ -116,61 +109,15 @@ def parse_idx(content: bytes, shape: tuple[int, ...], source: str) -> NDArray[np
 
 
 def _find(folder: Path, file: IdxFile) -> Path | None:
-    candidates = (folder / f"{file.name}.gz", folder / file.name)
-    return next((path for path in candidates if path.exists()), None)
+    return find_file(folder, file.name, (".gz", ""))
 
 
 def _read(folder: Path, file: IdxFile) -> NDArray[np.uint8]:
     path = _find(folder, file)
     if path is None:
         raise DataError(f"{folder / file.name} has gone while MNIST was read: try again")
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): delete it and let it be downloaded again,"
-            " or replace it"
-        ) from error
+    content = read_content(path)
     array = parse_idx(content, file.shape, str(path))
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.md5:
+    if md5_of(content) != file.md5:
         raise DataError(f"{path} has the shape of MNIST but not its content (md5): replace it")
     return array
-
-
-def _download_all(folder: Path, files: Sequence[IdxFile], mirrors: Sequence[str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            _download(folder, file, mirrors)
-    except OSError as error:
-        wanted = "; ".join(f"{file.name}.gz (md5 {file.gz_md5})" for file in files)
-        raise DataError(
-            f"MNIST is not in {folder} and could not be downloaded ({error}). Put there: {wanted}."
-            " Or name another folder with --data-dir or KDGAN_DATA. The experiment 'digits' needs"
-            " no download."
-        ) from error
-
-
-def _download(folder: Path, file: IdxFile, mirrors: Sequence[str]) -> None:
-    """Fetch one compressed file, check its md5, then move it into place in one step.
-
-    Raises:
-        OSError: no mirror gave a file with the right checksum; the last reason.
-    """
-    reason: OSError = OSError("no mirror is known")
-    for mirror in mirrors:
-        try:
-            with urllib.request.urlopen(f"{mirror}{file.name}.gz", timeout=30) as answer:
-                content = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = OSError(f"{mirror}: {error}")
-            continue
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != file.gz_md5:
-            reason = OSError(f"{mirror}{file.name}.gz has a wrong checksum")
-            continue
-        with atomic_write(folder / f"{file.name}.gz") as part:
-            part.write(content)
-        return
-    raise reason

@@ -2,27 +2,30 @@
 
 The value function is Eq. 4; alpha weights the classifier's adversarial term and 1 - alpha the
 teacher's, as in the equation (the authors' code has them the other way round).
+
+Options that are not in Algorithm 1, all off by default: labels in T's or C's loss, a running mean
+of T as C's target, a gamma that falls, smoothed labels for D.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from kdgan_core.estimators import ESTIMATORS, sample_labels
+from kdgan_core.estimators import sample_labels
 from kdgan_core.losses import (
+    authors_discriminator_loss,
     discriminator_loss,
     expected_discriminator_loss,
-    kl_distillation,
-    l2_distillation,
-    log_rejection,
+    supervised_loss,
 )
+from kdgan_core.methods.adversarial import adversarial_loss, pseudo_logits, rejection
+from kdgan_core.methods.pupil import distillation
 
 if TYPE_CHECKING:
-    from kdgan_core.config import TrialConfig
     from kdgan_core.replica import Replica
 
 
@@ -36,64 +39,77 @@ def play_round(replica: Replica, tau: float) -> None:
         classifier_step(replica, tau)
 
 
-def distillation(config: TrialConfig, logits: Tensor, target_logits: Tensor) -> Tensor:
-    """L_DS as configured. logits: (B, K) of the learner; target_logits: (B, K), a constant."""
-    if config.distillation == "l2":
-        return l2_distillation(logits, target_logits)
-    return kl_distillation(logits, target_logits, config.distillation_temperature)
-
-
 def discriminator_step(replica: Replica) -> None:
     """D ascends line 5 of Algorithm 1 with pseudo labels drawn from p_c and p_t."""
-    config = replica.config
+    config, smoothing = replica.config, replica.config.label_smoothing
     images, labels = replica.streams["discriminator"].next()
-    with torch.no_grad():
-        classifier_logits = replica.players["classifier"](images)
-        teacher_logits = replica.players["teacher"](images)
+    classifier_logits = pseudo_logits(replica, "classifier", images)
+    teacher_logits = pseudo_logits(replica, "teacher", images)
     scores = replica.players["discriminator"](images, replica.dropout["discriminator"])
     if config.estimator == "expectation":
         loss = expected_discriminator_loss(
             scores, F.one_hot(labels, scores.shape[1]), classifier_logits.softmax(dim=1),
-            teacher_logits.softmax(dim=1), config.alpha,
+            teacher_logits.softmax(dim=1), config.alpha, smoothing,
         )  # fmt: skip
     else:
-        loss = discriminator_loss(
-            scores,
-            labels.unsqueeze(0),
-            sample_labels(classifier_logits, config.samples, replica.noise),
-            sample_labels(teacher_logits, config.samples, replica.noise),
-            config.alpha,
+        is_authors = config.estimator == "authors"
+        samples = config.negatives if is_authors else config.samples
+        drawn = (
+            sample_labels(classifier_logits, samples, replica.noise),
+            sample_labels(teacher_logits, samples, replica.noise),
         )
+        if is_authors:
+            loss = authors_discriminator_loss(
+                scores, labels, *drawn, config.alpha, config.positives
+            )
+        else:
+            loss = discriminator_loss(scores, labels.unsqueeze(0), *drawn, config.alpha, smoothing)
     replica.note("loss_discriminator", loss)
     replica.descend("discriminator", loss)
 
 
 def teacher_step(replica: Replica, tau: float) -> None:
     """T descends (1 - alpha) E_{q_t}[log(1 - p_d)] + gamma L_DS^t (line 8)."""
-    _learner_step(
-        replica, tau, "teacher", "classifier", 1.0 - replica.config.alpha, replica.config.gamma
-    )
+    config = replica.config
+    gamma = config.gamma
+    if config.gamma_schedule == "cosine":
+        gamma *= 0.5 * (1.0 + math.cos(math.pi * replica.progress))
+    _learner_step(replica, tau, "teacher", 1.0 - config.alpha, gamma, config.teacher_label_weight)
+    if config.teacher_average > 0.0:
+        replica.follow("teacher", config.teacher_average)
 
 
 def classifier_step(replica: Replica, tau: float) -> None:
     """C descends alpha E_{q_c}[log(1 - p_d)] + beta L_DS^c (line 11)."""
-    _learner_step(replica, tau, "classifier", "teacher", replica.config.alpha, replica.config.beta)
+    config = replica.config
+    _learner_step(
+        replica, tau, "classifier", config.alpha, config.beta, config.classifier_label_weight
+    )
 
 
 def _learner_step(
-    replica: Replica, tau: float, role: str, other: str,
-    adversarial_weight: float, distillation_weight: float,
+    replica: Replica, tau: float, role: str, adversarial_weight: float,
+    distillation_weight: float, label_weight: float,
 ) -> None:  # fmt: skip
     config = replica.config
-    images, _ = replica.streams[role].next()
+    images, labels = replica.streams[role].next()
     logits = replica.players[role](images, replica.dropout[role])
     with torch.no_grad():
-        rewards = log_rejection(replica.players["discriminator"](images))
-        targets = replica.players[other](images)
+        rewards = rejection(replica, images)
+        targets = target_player(replica, role)(images)
         replica.note(f"rejection_{role}", (logits.softmax(dim=1) * rewards).sum(dim=1).mean())
-    adversarial = ESTIMATORS[config.estimator](
-        logits, rewards, tau, config.samples, config.control_variate != "none", replica.noise
-    )
+    adversarial = adversarial_loss(replica, logits, rewards, tau)
     distilled = distillation(config, logits, targets)
     replica.note(f"distillation_{role}", distilled)
-    replica.descend(role, adversarial_weight * adversarial + distillation_weight * distilled)
+    loss = adversarial_weight * adversarial + distillation_weight * distilled
+    if label_weight > 0.0:
+        loss = loss + label_weight * supervised_loss(logits, labels)
+    replica.descend(role, loss)
+
+
+def target_player(replica: Replica, role: str) -> torch.nn.Module:
+    """Who gives the distillation targets of a learner, in eval mode: the other one, or T's
+    running mean."""
+    if role == "teacher":
+        return replica.players["classifier"]
+    return replica.averages.get("teacher", replica.players["teacher"])

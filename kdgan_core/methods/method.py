@@ -10,7 +10,21 @@ if TYPE_CHECKING:
 
 
 class Method(NamedTuple):
-    """Roles of the players it trains, and the function that plays one round at temperature tau."""
+    """Which players a method has, and how it moves them.
+
+    Attributes:
+        players: roles of the players it trains.
+        play_round: plays one round at temperature tau.
+        frozen: roles of pretrained players that only give targets.
+        is_pretrained: whether its players start pretrained; from scratch otherwise.
+    """
 
     players: tuple[str, ...]
     play_round: Callable[[Replica, float], None]
+    frozen: tuple[str, ...] = ()
+    is_pretrained: bool = True
+
+    @property
+    def scored(self) -> str:
+        """Role of the player whose accuracy counts."""
+        return "classifier" if "classifier" in self.players else self.players[0]

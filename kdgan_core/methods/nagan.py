@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from kdgan_core.estimators import ESTIMATORS, sample_labels
+from kdgan_core.estimators import sample_labels
 from kdgan_core.losses import (
+    authors_naive_discriminator_loss,
     expected_discriminator_loss,
-    log_rejection,
     naive_discriminator_loss,
 )
+from kdgan_core.methods.adversarial import adversarial_loss, pseudo_logits, rejection
 
 if TYPE_CHECKING:
     from kdgan_core.replica import Replica
@@ -27,15 +28,19 @@ def play_round(replica: Replica, tau: float) -> None:
 
 
 def discriminator_step(replica: Replica) -> None:
-    """D ascends Eq. 1 with pseudo labels drawn from p_c."""
+    """D ascends Eq. 1 with pseudo labels drawn from p_c, or the authors' code's objective."""
     config = replica.config
     images, labels = replica.streams["discriminator"].next()
-    with torch.no_grad():
-        logits = replica.players["classifier"](images)
+    logits = pseudo_logits(replica, "classifier", images)
     scores = replica.players["discriminator"](images, replica.dropout["discriminator"])
     if config.estimator == "expectation":
         truth, pseudo = F.one_hot(labels, logits.shape[1]), logits.softmax(dim=1)
         loss = expected_discriminator_loss(scores, truth, pseudo, pseudo, alpha=1.0)
+    elif config.estimator == "authors":
+        drawn = sample_labels(logits, 2 * config.negatives, replica.noise)
+        loss = authors_naive_discriminator_loss(
+            scores, labels, drawn, config.positives, replica.noise
+        )
     else:
         drawn = sample_labels(logits, config.samples, replica.noise)
         loss = naive_discriminator_loss(scores, labels.unsqueeze(0), drawn)
@@ -45,13 +50,9 @@ def discriminator_step(replica: Replica) -> None:
 
 def classifier_step(replica: Replica, tau: float) -> None:
     """C descends E_{p_c}[log(1 - p_d)] by the configured estimator of Eq. 8."""
-    config = replica.config
     images, _ = replica.streams["classifier"].next()
     logits = replica.players["classifier"](images, replica.dropout["classifier"])
     with torch.no_grad():
-        rewards = log_rejection(replica.players["discriminator"](images))
+        rewards = rejection(replica, images)
         replica.note("rejection_classifier", (logits.softmax(dim=1) * rewards).sum(dim=1).mean())
-    loss = ESTIMATORS[config.estimator](
-        logits, rewards, tau, config.samples, config.control_variate != "none", replica.noise
-    )
-    replica.descend("classifier", loss)
+    replica.descend("classifier", adversarial_loss(replica, logits, rewards, tau))

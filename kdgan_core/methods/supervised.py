@@ -1,4 +1,4 @@
-"""C alone, on the true labels: the classifier without a teacher or a game."""
+"""One player alone, on the true labels: no teacher and no game."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ if TYPE_CHECKING:
 
 
 def play_round(replica: Replica, tau: float) -> None:
-    """`classifier_steps` updates of C by cross-entropy; tau has no part in it."""
+    """`classifier_steps` updates by cross-entropy of C, or of T (config.player); tau has no part
+    in it."""
     del tau
+    role = replica.config.player
     for _ in range(replica.config.classifier_steps):
-        images, labels = replica.streams["classifier"].next()
-        logits = replica.players["classifier"](images, replica.dropout["classifier"])
+        images, labels = replica.streams[role].next()
+        logits = replica.players[role](images, replica.dropout[role])
         loss = supervised_loss(logits, labels)
-        replica.note("loss_classifier", loss)
-        replica.descend("classifier", loss)
+        replica.note(f"loss_{role}", loss)
+        replica.descend(role, loss)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,10 +44,15 @@ class Trial(NamedTuple):
     valid: dict[int, float] | None = None
     attempt: float | None = None
     is_old: bool = False
+    extra: dict[str, dict[int, float]] = {}  # noqa: RUF012  further per-seed metrics
+    params: dict[str, str] = {}  # noqa: RUF012  further parameters
+    curves: tuple[tuple[int, int, str, float | None], ...] = ()  # seed, step, metric, value
 
     @property
     def cell_id(self) -> str:
-        return _digits((self.train_size, self.alpha, self.beta, self.gamma, self.tau))
+        knobs = (self.train_size, self.alpha, self.beta, self.gamma, self.tau)
+        plain = self.method == "kdgan" and not self.params
+        return _digits(knobs if plain else (*knobs, self.method, *sorted(self.params.items())))
 
     @property
     def trial_id(self) -> str:
@@ -74,6 +81,11 @@ def sensitivity(factor: str, level: object) -> dict[str, str]:
     return {"role": "sensitivity", "factor": factor, "level": str(level)}
 
 
+def arm(name: str) -> dict[str, str]:
+    """Return the plan row of an arm of Table 1."""
+    return {"role": "methods", "factor": "method", "level": name}
+
+
 def make_sweep(**facts: object) -> Sweep:
     known: dict[str, object] = {
         "experiment": "mnist",
@@ -98,10 +110,11 @@ def make_runs(trials: Sequence[Trial], **facts: object) -> Runs:
         interval = t_interval(trial.scores())
         valid = trial.valid_scores()
         common = {
-            "sweep_id": "mnist-1a2b3c4d",
+            "sweep_id": facts.get("sweep_id", "mnist-1a2b3c4d"),
             "trial_id": trial.trial_id,
             "cell_id": trial.trial_id if trial.is_old else trial.cell_id,
             "rows": list(trial.rows),
+            "run_id": f"run-{trial.trial_id}",
             "started": pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(minutes=order),
             "outcome": trial.outcome,
             "error": trial.error,
@@ -112,6 +125,7 @@ def make_runs(trials: Sequence[Trial], **facts: object) -> Runs:
             "beta": trial.beta,
             "gamma": trial.gamma,
             "tau": tau_label(*trial.tau),
+            **trial.params,
             "test_accuracy": interval.mean,
             "best_valid_accuracy": np.mean(list(valid.values())) if valid else math.nan,
         }
@@ -119,6 +133,7 @@ def make_runs(trials: Sequence[Trial], **facts: object) -> Runs:
             scores = {
                 "seed_test_accuracy": value,
                 "seed_best_valid_accuracy": valid.get(seed, math.nan),
+                **{f"seed_{name}": values.get(seed) for name, values in trial.extra.items()},
             }
             records.append({**common, "seed": seed, "seed_outcome": outcome, **scores})
     return tidy(make_sweep(**facts), records)
@@ -158,6 +173,7 @@ def record_trial(
         "steps": 3000,
         "batch_size": 50,
         "samples": 8,
+        **trial.params,
     }
     metrics: dict[str, float] = {"seconds": 12.5}
     per_seed = {
@@ -175,6 +191,8 @@ def record_trial(
             **{f"{name}/seed_{seed}": value for seed, value in values.items()},
         }
         metrics |= {key: value for key, value in summary.items() if not math.isnan(value)}
+    for name, found in trial.extra.items():
+        metrics |= {f"{name}/seed_{seed}": value for seed, value in found.items()}
     if trial.outcome == "failed":
         metrics = {}
     run_id: str = client.create_run(experiment_id, tags=tags).info.run_id
@@ -184,8 +202,20 @@ def record_trial(
         params=[Param(key, str(value)) for key, value in params.items()],
         tags=[RunTag("mlflow.runName", trial.trial_id)],
     )
+    if trial.curves:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "curves.parquet"
+            curve_frame(trial).drop(columns="trial_id").to_parquet(path, index=False)
+            client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
     return run_id
+
+
+def curve_frame(*trials: Trial) -> pd.DataFrame:
+    """Return the frame that `read_curves` would return for these trials."""
+    records = [(trial.trial_id, *point) for trial in trials for point in trial.curves]
+    frame = pd.DataFrame(records, columns=["trial_id", "seed", "step", "metric", "value"])
+    return frame.astype({"value": "float64"})
 
 
 def record_sweep(

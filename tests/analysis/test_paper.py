@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.paper import best_figure4_cell, figure4_curve, load_figure4
+from analysis.paper import (
+    TABLE1_DATASETS,
+    TABLE1_METHODS,
+    best_figure4_cell,
+    figure3_curves,
+    figure4_curve,
+    load_figure4,
+    table1_cell,
+)
 
 SHIFTED = {("alpha", 100), ("alpha", 10_000), ("beta", 10_000), ("gamma", 100)}
 
@@ -54,3 +62,35 @@ def test_best_cell_is_the_highest_unshifted_one() -> None:
     assert (cell.factor, cell.accuracy) == ("alpha", 0.7796)
     assert cell.level == pytest.approx(0.7)
     assert best_figure4_cell(50) is None
+
+
+def test_table_1_is_complete_and_in_fractions() -> None:
+    sizes = {"mnist": (100, 1000, 10_000), "cifar10": (500, 5000, 50_000)}
+    assert sizes.keys() == TABLE1_DATASETS.keys()
+    for dataset, own in sizes.items():
+        for arm in TABLE1_METHODS:
+            for size in own:
+                cell = table1_cell(dataset, arm, size)
+                assert cell is not None and 0.4 < cell.mean < 1 and 0 < cell.std < 0.01
+    assert table1_cell("mnist", "kdgan", 100) == pytest.approx((0.7795, 0.0005))
+    assert table1_cell("cifar10", "codis", 5000) == pytest.approx((0.7782, 0.0014))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "arm", "size"),
+    [("mnist", "supervised", 100), ("mnist", "kdgan+ema", 100), ("mnist", "kdgan", 500),
+     ("digits", "kdgan", 100)],
+)  # fmt: skip
+def test_what_table_1_has_not(dataset: str, arm: str, size: int) -> None:
+    assert table1_cell(dataset, arm, size) is None
+
+
+def test_the_published_training_curves_end_at_table_1s_values() -> None:
+    curves = figure3_curves()
+    assert curves.keys() == {"distn", "noisy", "mimic", "nagan", "kdgan"}
+    for arm in ("nagan", "kdgan"):
+        epochs, values = curves[arm]
+        cell = table1_cell("mnist", arm, 100)
+        assert cell is not None and max(values) == pytest.approx(cell.mean)
+        assert (epochs[0], epochs[-1], values[0]) == (0, 200, 0)
+    assert set(curves["mimic"][1]) == {0.6735}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.stats import t_interval
+from analysis.stats import EXACT_PAIRS, holm, paired_test, spearman, t_interval
 
 scores = st.lists(st.floats(0.0, 1.0).map(lambda x: round(x, 6)), min_size=2, max_size=12)
 
@@ -52,3 +52,70 @@ def test_a_non_finite_score_is_refused() -> None:
 def test_a_level_outside_zero_and_one_is_refused(level: float) -> None:
     with pytest.raises(ValueError, match=f"level is {level}"):
         t_interval([0.1, 0.2], level)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=12))
+def test_paired_test_agrees_with_scipy(pairs: list[tuple[float, float]]) -> None:
+    first, second = ([round(pair[i], 6) for pair in pairs] for i in (0, 1))
+    found = paired_test(first, second)
+    assert found.difference.n == len(pairs)
+    assert found.difference.mean == pytest.approx(np.mean(first) - np.mean(second), abs=1e-12)
+    if found.difference.std > 1e-9:
+        assert found.p == pytest.approx(stats.ttest_rel(first, second).pvalue, abs=1e-9)
+
+
+def test_paired_test_of_a_textbook_sample() -> None:
+    # Differences 1, 0.5, 1.5: t = 1 / (0.5 / sqrt(3)) = 3.4641, 2 degrees of freedom.
+    found = paired_test([1.0, 2.0, 3.5], [0.0, 1.5, 2.0])
+    assert found.difference.mean == 1.0
+    assert found.p == pytest.approx(0.0741799, abs=1e-6)
+    assert paired_test([0.0, 1.5, 2.0], [1.0, 2.0, 3.5]).p == found.p
+
+
+def test_paired_test_without_a_spread_or_a_pair() -> None:
+    assert paired_test([0.5, 0.5], [0.5, 0.5]).p == 1.0
+    assert paired_test([0.75, 0.75], [0.5, 0.5]).p == 0.0
+    assert math.isnan(paired_test([0.5], [0.25]).p)
+    assert math.isnan(paired_test([], []).difference.mean)
+    with pytest.raises(ValueError, match="2 scores cannot be paired with 1"):
+        paired_test([0.5, 0.5], [0.5])
+
+
+def test_holm_of_known_values() -> None:
+    # Smallest first: 4 * .005, 3 * .01, 2 * .03, and .04 raised to the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_leaves_out_what_is_no_test() -> None:
+    found = holm([0.5, math.nan, 0.01])
+    assert found[::2] == pytest.approx([0.5, 0.02]) and math.isnan(found[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_no_correction_and_bonferroni(p_values: list[float]) -> None:
+    for p, corrected in zip(p_values, holm(p_values), strict=True):
+        assert p <= corrected <= min(1.0, len(p_values) * p)
+
+
+def test_spearman_of_known_values() -> None:
+    assert spearman([1, 2, 3, 4], [1, 2, 4, 3])[:3] == (pytest.approx(0.8), 8 / 24, 4)
+    # Of 3! orders two have |rho| = 1.
+    assert spearman([1, 2, 3], [10, 5, 1])[:2] == (-1.0, pytest.approx(2 / 6))
+    tied = spearman([1, 1, 2, 3], [1, 2, 2, 4])
+    assert tied.rho == pytest.approx(stats.spearmanr([1, 1, 2, 3], [1, 2, 2, 4]).statistic)
+
+
+def test_spearman_of_many_pairs_is_scipys() -> None:
+    x = np.random.default_rng(0).normal(size=(2, EXACT_PAIRS + 1))
+    found, wanted = spearman(*x), stats.spearmanr(*x)
+    assert found.rho == pytest.approx(wanted.statistic)
+    assert (found.p, found.is_exact) == (pytest.approx(wanted.pvalue), False)
+    assert spearman(*x[:, 1:]).is_exact
+
+
+@pytest.mark.parametrize("second", [[1.0, 2.0], [1.0, 1.0, 1.0]])
+def test_spearman_of_too_few_or_flat_values_is_none(second: list[float]) -> None:
+    found = spearman([1.0, 2.0, 3.0][: len(second)], second)
+    assert math.isnan(found.rho) and math.isnan(found.p) and found.n == len(second)

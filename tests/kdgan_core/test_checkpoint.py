@@ -27,11 +27,24 @@ CELLS = [
     {"method": "kdgan", "discriminator_steps": 2, "teacher_steps": 0, "classifier_steps": 2},
     {"method": "supervised"},
 ]
+COSINE = {"learning_rate_schedule": "cosine"}
+ALL_CELLS = [
+    *({**cell, "learning_rate_schedule": s} for s in ("constant", "cosine") for cell in CELLS),
+    {"method": "supervised", "player": "teacher", **COSINE},
+    *({"method": name, **COSINE} for name in ("distn", "mimic", "noisy")),
+    {"method": "noisy", "noise_form": "authors", **COSINE},
+    {"method": "codis", "burn_in": 0.5, **COSINE},
+    {
+        "method": "kdgan", "teacher_average": 0.9, "teacher_label_weight": 1,
+        "gamma_schedule": "cosine", "authors_statistic": True, **COSINE,
+    },
+    {"method": "kdgan", "log_gradient_variance": True, "gradient_batches": 2, **COSINE},
+]  # fmt: skip
 
 
 def report(evaluation: Evaluation) -> Evaluation:
-    """The check without its time."""
-    return dataclasses.replace(evaluation, seconds=0.0)
+    """The check without its times."""
+    return dataclasses.replace(evaluation, seconds=0.0, seed_seconds={})
 
 
 def finish(trial: Trial) -> tuple[list[Evaluation], TrialResult]:
@@ -43,11 +56,15 @@ def finish(trial: Trial) -> tuple[list[Evaluation], TrialResult]:
 
 
 def weights(trial: Trial) -> dict[tuple[int, str, str], Tensor]:
-    """A copy of every weight of every player of every seed."""
+    """A copy of every weight of every player and running mean of every seed."""
     return {
-        (replica.seed, role, name): value.clone()
+        (replica.seed, kind, name): value.clone()
         for replica in trial.replicas
-        for role, player in replica.players.items()
+        for kind, player in [
+            *replica.players.items(),
+            *((f"frozen {role}", player) for role, player in replica.frozen.items()),
+            *((f"mean {role}", player) for role, player in replica.averages.items()),
+        ]
         for name, value in player.state_dict().items()
     }
 
@@ -81,13 +98,13 @@ def again(make_trial: MakeTrial, tmp_path: Path) -> Callable[[Trial], Trial]:
     return resumed
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: "-".join(str(v) for v in cell.values()))
+@pytest.mark.parametrize(
+    "cell", ALL_CELLS, ids=lambda cell: "-".join(str(v) for v in cell.values())
+)
 def test_a_trial_resumed_at_every_check_is_the_undisturbed_one(
-    cell: dict[str, object], schedule: str, make_trial: MakeTrial, again: Callable[[Trial], Trial]
+    cell: dict[str, object], make_trial: MakeTrial, again: Callable[[Trial], Trial]
 ) -> None:
-    fewer = {"steps": 6, "evaluations": 3}
-    changes = {**SHORT, **fewer, **cell, "learning_rate_schedule": schedule}
+    changes = {**SHORT, "steps": 6, "evaluations": 3, **cell}
     undisturbed, trial = make_trial(**changes), make_trial(**changes)
     checks, result = finish(undisturbed)
     for expected in checks:
@@ -192,13 +209,18 @@ def test_time_goes_on_from_the_checkpoint(
     before = trial.advance().seconds
     prepare_seconds = trial._prepare_seconds
     trial._seconds += 1000.0
+    trial.replicas[0].seconds += 500.0
     fresh = again(trial)
     assert fresh.evaluation.seconds == before
-    assert 1000.0 + before < fresh.advance().seconds < 1000.0 + before + 60.0
+    check = fresh.advance()
+    assert 1000.0 + before < check.seconds < 1000.0 + before + 60.0
+    assert 500.0 < check.seed_seconds[0] < 560.0
     finish(fresh)
     result = fresh.result()
     assert result.seconds > 1000.0 + before
     assert result.prepare_seconds == prepare_seconds > 0.0
+    assert check.seed_seconds[0] < result.seeds[0].train_seconds < 560.0
+    assert result.seeds[0].pretrain_seconds == trial.replicas[0].pretrain_seconds > 0.0
 
 
 def test_there_is_nothing_to_save_before_the_first_check(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdgan_core import trial as trial_module
-from kdgan_core.config import TrialConfig
+from kdgan_core.config import METHODS, TrialConfig
 from kdgan_core.data import Dataset, load_dataset
 from kdgan_core.players import build_player
 from kdgan_core.trial import OUTCOMES, Evaluation, SeedResult, Trial, TrialResult, run_trial
@@ -116,7 +116,10 @@ def test_a_diverged_seed_is_recorded_and_leaves_the_other_alone(
     result = trial.result()
     assert result.outcome == "diverged"
     pretrained = expected.seeds[0].pretrained_valid_accuracy
-    assert result.seeds[0] == SeedResult(0, "diverged", None, None, None, pretrained, None)
+    assert result.seeds[0] == SeedResult(
+        0, "diverged", None, None, None, pretrained, None,
+        updates_classifier=156, updates_teacher=156, updates_discriminator=156,
+    )  # fmt: skip
     assert result.seeds[1] == expected.seeds[1]
     assert same(classifier(trial, 1), classifier(undisturbed, 1))
     assert [check.step for check in checks] == [6, 12, 18, 24]
@@ -124,6 +127,45 @@ def test_a_diverged_seed_is_recorded_and_leaves_the_other_alone(
         assert set(check.metrics) == {1}
         assert check.mean_valid_accuracy() == check.metrics[1]["valid_accuracy"]
     assert checks[-1].tau == pytest.approx(0.1)
+
+
+EVERY_METHOD: list[dict[str, object]] = [
+    *({"method": method} for method in METHODS),
+    *({"method": method, "estimator": "authors"} for method in ("kdgan", "nagan")),
+    {"method": "supervised", "player": "teacher"},
+    {"method": "kdgan", "teacher_average": 0.9},
+]
+
+
+@pytest.mark.parametrize(
+    "changes", EVERY_METHOD, ids=lambda changes: "-".join(map(str, changes.values()))
+)
+def test_a_nan_and_a_collapse_leave_the_third_seed_as_it_is_alone(
+    changes: dict[str, object], make_trial: MakeTrial
+) -> None:
+    """To the bit, by every method."""
+    small = {**GENTLE, **changes, "steps": 4, "evaluations": 2}
+    trial, alone = make_trial(seeds=(0, 1, 2), **small), make_trial(seeds=(2,), **small)
+    expected = finish(alone)
+    trial.advance()
+    scored = trial.replicas[0].scored
+    spoil(trial, 0, math.nan, scored)
+    spoil(trial, 1, 50.0, scored)
+    checks = []
+    while not trial.done:
+        checks.append(trial.advance())
+    result = trial.result()
+    diverged, collapsed, third = result.seeds
+    assert diverged.outcome == "diverged"
+    if changes["method"] != "codis":  # from scratch: there is nothing to lose
+        assert collapsed.outcome == "collapsed"
+    assert third == expected.seeds[0]
+    assert third.outcome == "finished"
+    assert alone.evaluation is not None
+    assert checks[-1].metrics[2] == alone.evaluation.metrics[2]
+    assert [set(check.metrics) for check in checks] == [{1, 2}] * 2
+    mine, theirs = trial.replicas[2].players, alone.replicas[0].players
+    assert all(same(mine[role].state_dict(), theirs[role].state_dict()) for role in theirs)
 
 
 def test_a_trial_ends_when_every_seed_has_diverged(make_trial: MakeTrial) -> None:

@@ -14,31 +14,37 @@ from torch import nn
 from kdgan_core import pretrain
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import draw_split, load_dataset
-from kdgan_core.data.batches import accuracy
+from kdgan_core.data.batches import Pixels, accuracy
 from kdgan_core.players import PLAYERS
-from kdgan_core.pretrain import DEPENDS_ON, SeedData, cache_key, pretrained_player
+from kdgan_core.pretrain import DEPENDS_ON, DROPOUT, SeedData, cache_key, pretrained_player
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., TrialConfig]
 
-# Another valid value for each field that pretraining depends on.
+# Another valid value for each field that the pretraining of every player depends on.
 OTHER: dict[str, object] = {
     "dataset": "digits",
     "train_size": 200,
     "draw": "last",
     "valid_size": 300,
-    "pretrain_steps": 7,
     "pretrain_learning_rate": 2e-3,
     "learning_rate_schedule": "constant",
     "batch_size": 9,
     "architecture": "authors",
-    "classifier_dropout": 0.3,
-    "teacher_dropout": 0.3,
     "weight_decay": 1e-3,
     "rotation_degrees": 1.0,
     "shift": 0.3,
     "zoom": 0.3,
+    "mirroring": True,
+    "cutout": 0.5,
     "matmul_precision": "highest",
+}
+# Another value for each field that some players' pretraining depends on, and whose.
+OF_ROLES: dict[str, tuple[object, set[str]]] = {
+    "classifier_dropout": (0.3, {"classifier"}),
+    "teacher_dropout": (0.3, {"teacher", "discriminator"}),
+    "teacher_pretrain_steps": (7, {"teacher"}),
+    "pretrain_steps": (7, set(PLAYERS)),
 }
 IRRELEVANT: dict[str, object] = {
     "method": "nagan",
@@ -54,7 +60,13 @@ IRRELEVANT: dict[str, object] = {
     "steps": 50,
     "learning_rate": 0.1,
     "distillation": "kl",
+    "teacher_average": 0.9,
+    "teacher_label_weight": 1.0,
+    "burn_in": 0.5,
     "evaluations": 2,
+    "matched": "seconds",
+    "authors_statistic": True,
+    "log_gradient_variance": True,
 }
 
 
@@ -64,7 +76,7 @@ def seed_data(config: TrialConfig, seed: int = 0) -> SeedData:
     images, labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
     return SeedData(
         images[split.train], labels[split.train], images[split.valid], labels[split.valid],
-        dataset.white, dataset.checksum,
+        Pixels(dataset.white), dataset.checksum,
     )  # fmt: skip
 
 
@@ -72,7 +84,27 @@ def weights(player: nn.Module) -> list[list[float]]:
     return [p.detach().flatten().tolist() for p in player.parameters()]
 
 
-def test_the_key_has_every_dependency_and_no_other(make_config: MakeConfig) -> None:
+@pytest.mark.parametrize("name", OF_ROLES)
+def test_the_key_changes_for_the_players_concerned_alone(name: str) -> None:
+    """Their own dropout and their own number of updates."""
+    value, concerned = OF_ROLES[name]
+    base = TrialConfig()
+    other = base.replace(**{name: value})
+    changed = {
+        role
+        for role in PLAYERS
+        if cache_key(role, base, 0, "sum", "cpu") != cache_key(role, other, 0, "sum", "cpu")
+    }
+    assert changed == concerned
+
+
+def test_a_teacher_pretrained_longer_is_the_one_that_all_are_pretrained_as_long_as() -> None:
+    longer = TrialConfig(pretrain_steps=100, teacher_pretrain_steps=300)
+    keys = [cache_key("teacher", c, 0, "", "") for c in (longer, TrialConfig(pretrain_steps=300))]
+    assert keys[0] == keys[1]
+
+
+def test_the_key_has_every_dependency_and_no_other() -> None:
     assert set(OTHER) == set(DEPENDS_ON)
     base = TrialConfig(architecture="small", train_size=100, valid_size=200)
     key = cache_key("teacher", base, 0, "sum", "cpu")
@@ -117,11 +149,9 @@ def test_pretraining_reads_nothing_that_the_key_leaves_out(
     spy = Spy(make_config(pretrain_steps=2))
     data = seed_data(spy)  # type: ignore[arg-type]
     pretrained_player(role, spy, 0, data, tmp_path, CPU)  # type: ignore[arg-type]
-    assert spy.read <= set(DEPENDS_ON)
-    # The rest of DEPENDS_ON: read for another role, or set around training (matmul_precision).
-    assert spy.read > set(DEPENDS_ON) - {
-        "classifier_dropout", "teacher_dropout", "matmul_precision",
-    }  # fmt: skip
+    # A player's network needs its dropout alone; `pretraining` is its number of updates, which is
+    # in the key; matmul_precision is set around training.
+    assert spy.read == set(DEPENDS_ON) - {"matmul_precision"} | {DROPOUT[role], "pretraining"}
 
 
 @pytest.mark.parametrize("role", PLAYERS)
@@ -129,15 +159,16 @@ def test_the_second_call_trains_nothing(
     role: str, make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(pretrain_steps=12)
-    first = pretrained_player(role, config, 0, seed_data(config), tmp_path, CPU)
+    first, seconds = pretrained_player(role, config, 0, seed_data(config), tmp_path, CPU)
 
     def refuse(*args: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(pretrain, "train_supervised", refuse)
     other_cell = config.replace(alpha=0.9, beta=7, gamma=7, tau_start=0.3)
-    second = pretrained_player(role, other_cell, 0, seed_data(config), tmp_path, CPU)
+    second, as_noted = pretrained_player(role, other_cell, 0, seed_data(config), tmp_path, CPU)
     assert weights(first) == weights(second)
+    assert as_noted == seconds > 0.0  # what the training took, not the reading
     with pytest.raises(AssertionError, match="trained again"):
         pretrained_player(role, config, 1, seed_data(config, 1), tmp_path, CPU)
     assert len(list(tmp_path.rglob("*.pt"))) == 1
@@ -147,7 +178,7 @@ def test_pretraining_depends_on_the_seed_alone(make_config: MakeConfig, tmp_path
     config = make_config(pretrain_steps=12)
     data = seed_data(config)
     players = [
-        pretrained_player("classifier", config, seed, data, tmp_path / folder, CPU)
+        pretrained_player("classifier", config, seed, data, tmp_path / folder, CPU).player
         for seed, folder in ((0, "one"), (0, "two"), (1, "one"))
     ]
     assert weights(players[0]) == weights(players[1])
@@ -158,8 +189,8 @@ def test_pretraining_depends_on_the_seed_alone(make_config: MakeConfig, tmp_path
 def test_pretraining_learns(role: str, make_config: MakeConfig, cache_dir: Path) -> None:
     config = make_config(pretrain_steps=200)
     data = seed_data(config)
-    player = pretrained_player(role, config, 0, data, cache_dir, CPU)
-    assert accuracy(player, data.valid_images, data.valid_labels, data.white) > 0.6
+    player = pretrained_player(role, config, 0, data, cache_dir, CPU).player
+    assert accuracy(player, data.valid_images, data.valid_labels, data.pixels) > 0.6
 
 
 def test_without_steps_the_player_is_as_initialised(
@@ -169,7 +200,8 @@ def test_without_steps_the_player_is_as_initialised(
     generator = pretrain.make_generator(0, "init teacher", CPU)
     fresh = pretrain.build_player("teacher", config, generator)
     kept = pretrained_player("teacher", config, 0, seed_data(config), tmp_path, CPU)
-    assert weights(fresh) == weights(kept)
+    assert weights(fresh) == weights(kept.player)
+    assert weights(fresh) == weights(pretrain.fresh_player("teacher", config, 0, CPU))
 
 
 def test_the_best_check_is_kept(
@@ -184,7 +216,7 @@ def test_the_best_check_is_kept(
         return next(scores)
 
     monkeypatch.setattr(pretrain, "accuracy", scripted)
-    player = pretrained_player("classifier", config, 0, seed_data(config), tmp_path, CPU)
+    player = pretrained_player("classifier", config, 0, seed_data(config), tmp_path, CPU).player
     assert len(seen) == pretrain.CHECKS
     assert weights(player) == seen[1]
     assert seen[1] != seen[2]
@@ -205,10 +237,10 @@ def test_an_interrupted_write_leaves_no_half_file(
         with pytest.raises(KeyboardInterrupt):
             pretrained_player("classifier", config, 0, data, tmp_path, CPU)
     assert list(tmp_path.rglob("*.pt")) == []
-    player = pretrained_player("classifier", config, 0, data, tmp_path, CPU)
+    player = pretrained_player("classifier", config, 0, data, tmp_path, CPU).player
     kept = list(tmp_path.rglob("*.pt"))
     assert len(kept) == 1
-    state = torch.load(kept[0], weights_only=True)
+    state = torch.load(kept[0], weights_only=True)["player"]
     assert torch.equal(state["out.weight"], player.state_dict()["out.weight"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from staging import play
 
 from kdgan_core import Evaluation, TrialConfig, TrialResult
 from kdgan_core.trial import OUTCOMES, SeedResult
+from sweeps.arms import Arm, Branch
 from sweeps.plan import Row
 from sweeps.search import Search
 from sweeps.space import Space
@@ -50,6 +52,24 @@ def space() -> Space:
             ),
         },
     )
+
+
+@pytest.fixture(scope="session")
+def table(space: Space) -> Space:
+    """A table of two sizes and three arms, 2 tuning trials each; a fourth arm is optional."""
+    kdgan = {"alpha": (0.0, 1.0), "log10_beta": (-3.0, 3.0)}
+    arms = {
+        "kdgan": Arm({"method": "kdgan"}, {}, kdgan),
+        "mimic": Arm({"method": "mimic"}, {50: {"steps": 40}}, {"classifier_dropout": (0.0, 0.5)}),
+        "teacher": Arm(
+            {"method": "supervised", "player": "teacher"}, {}, {"teacher_dropout": (0.0, 0.5)}
+        ),
+        "kdgan+ema": Arm({"method": "kdgan", "teacher_average": 0.9}, {}, kdgan, optional=True),
+    }
+    return replace(
+        space, search_seeds=(100,), trials=2, fixed={**space.fixed, **space.baseline},
+        baseline={}, search={}, cuts={}, arms=arms, chosen=("kdgan", "mimic", "teacher"),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +119,12 @@ def end_trial() -> Callable[..., TrialResult | None]:
             else:
                 last = 0.2 if outcome == "collapsed" else best[seed]
                 test = best[seed] - 0.01
-                seeds.append(SeedResult(seed, outcome, 20, best[seed], last, 0.5, test))
+                seeds.append(
+                    SeedResult(
+                        seed, outcome, 20, best[seed], last, 0.5, test, best[seed], seconds / 4,
+                        seconds / 8, 40, 30, 30,
+                    )
+                )  # fmt: skip
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
         result = TrialResult(config.trial_id, worst, tuple(seeds), seconds, 20)
         writer.result(result)
@@ -128,7 +153,9 @@ def open_search(space: Space, journal: Path) -> Callable[..., Search]:
         planned: Iterable[Row] = (), other: Space | None = None, sampler: str = "tpe",
         superseded: Iterable[Row] = (),
     ) -> Search:  # fmt: skip
-        return Search(other or space, 50, NAME, journal, sampler, 0, list(planned), superseded)
+        return Search(
+            other or space, Branch(50), NAME, journal, sampler, 0, list(planned), superseded
+        )
 
     return make
 

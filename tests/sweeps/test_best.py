@@ -12,8 +12,10 @@ from searching import FAILED, ended
 
 from kdgan_core import TrialConfig
 from sweeps.best import best_in_storage, best_row
+from sweeps.factors import SpaceError
+from sweeps.loading import load_space
 from sweeps.plan import Plan, Row
-from sweeps.space import Space, SpaceError, load_space
+from sweeps.space import Space
 
 
 def rows_of(space: Space, results: list[Mapping[str, Any] | None]) -> tuple[list[Row], Any]:

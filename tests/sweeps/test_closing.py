@@ -122,7 +122,7 @@ def test_the_baseline_of_each_size_with_its_test_score(
 ) -> None:
     stages = Stages(Task(space, "baseline"), tmp_path)
     run_all(stages, end_trial)
-    print_best(space, stages, console)
+    print_best(stages, console)
     interval = t_interval([89.0, 91.0])
     spread = f"[{interval.low:.2f}, {interval.high:.2f}]"
     at = "α=0.5 β=1 γ=0.01 τ exponential 1→0.1"
@@ -137,7 +137,7 @@ def test_one_seed_has_no_interval_and_a_diverged_one_no_score(
     one = replace(space, train_sizes=(50,))
     stages = Stages(Task(one, "baseline"), tmp_path)
     run_all(stages, end_trial, "diverged")
-    print_best(one, stages, console)
+    print_best(stages, console)
     (line,) = lines(console)
     assert line.endswith(": test 91.00 % (1 seed)")
 
@@ -152,7 +152,7 @@ def test_a_baseline_without_a_score_is_passed_over(
 ) -> None:
     stages = Stages(Task(space, "baseline"), tmp_path)
     run_all(stages, end_trial, *outcomes)
-    print_best(space, stages, console)
+    print_best(stages, console)
     assert lines(console) == []
 
 
@@ -165,7 +165,7 @@ def test_a_search_names_its_best(
     assert row is not None
     end_trial(stages.spool, row.config, 0.75)
     stages.complete(row.trial_id)
-    print_best(one, stages, console)
+    print_best(stages, console)
     assert lines(console) == ["n=50 best α=0.5 β=1 γ=0.01 τ exponential 1→0.1: validation 75.00 %"]
 
 

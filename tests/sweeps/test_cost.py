@@ -115,17 +115,17 @@ def test_kinds_are_told_apart(config: TrialConfig, change: dict[str, object]) ->
 
 def test_pretraining_is_counted_apart_and_once_for_every_seed(config: TrialConfig) -> None:
     cost = CostModel()
-    assert cost.pretraining(config) == ZERO
+    assert cost.pretraining([config]) == ZERO
     cost.expect(config, Probe(12.0, 3.0))
-    assert cost.pretraining(config) == Estimate(3.0 / 1.5, 3.0, 3.0 * 1.5)
+    assert cost.pretraining([config]) == pytest.approx(Estimate(6.0 / 1.5, 6.0, 6.0 * 1.5))
     cost.learn(config, ended(8.0, prepare=6.0))
     assert cost.trial_seconds(config) == pytest.approx(8.0 - 6.0)
-    assert cost.pretraining(config) == ZERO
+    assert cost.pretraining([config]) == ZERO
     more = config.replace(seeds=(0, 1, 2))
-    assert 3 * cost.pretraining(more).mid == pytest.approx(3.0)  # the third seed's
-    assert cost.pretraining(config.replace(train_size=200)).mid == pytest.approx(3.0)
+    assert cost.pretraining([more]).mid == pytest.approx(3.0)  # the third seed's
+    assert cost.pretraining([config.replace(train_size=200)]).mid == pytest.approx(6.0)
     longer = config.replace(pretrain_steps=40)
-    assert cost.pretraining(longer).mid == pytest.approx(6.0)
+    assert cost.pretraining([longer]).mid == pytest.approx(12.0)
 
 
 @pytest.mark.parametrize(

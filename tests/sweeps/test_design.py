@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdgan_core.config import TAU_KINDS, TrialConfig
+from sweeps.arms import Branch
 from sweeps.design import (
     Size,
     around_rows,
@@ -25,8 +26,10 @@ from sweeps.design import (
     sobol_rows,
     value_at,
 )
+from sweeps.factors import SpaceError
+from sweeps.loading import load_space
 from sweeps.plan import Row
-from sweeps.space import Space, SpaceError, load_space
+from sweeps.space import Space
 
 WEIGHTS = st.floats(1e-6, 1e6)
 
@@ -101,7 +104,7 @@ def test_a_level_named_twice_is_one_row(space: Space) -> None:
     base = space.base_config(50)
     assert [row.level for row in sensitivity_rows(twice, base)] == ["", "0.3", "0.5", "1"]
     assert [row.level for row in grid_rows(twice, base)] == ["", "0.3×1", "0.5×1"]
-    assert planned_sizes(twice, "study")[50] == Size(3, 4, 2)
+    assert planned_sizes(twice, "study")[Branch(50)] == Size(3, 4, 2)
 
 
 def test_a_level_out_of_range_is_named(space: Space) -> None:
@@ -299,7 +302,9 @@ def test_seeds_and_levels_added_in_any_order_are_trained_once(
 
 def test_planned_sizes(space: Space) -> None:
     def sizes(mode: str, **changes: object) -> Mapping[int, Size]:
-        return planned_sizes(replace(space, **changes), mode)  # type: ignore[arg-type]
+        found = planned_sizes(replace(space, **changes), mode)  # type: ignore[arg-type]
+        assert not any(branch.arm for branch in found)
+        return {branch.train_size: size for branch, size in found.items()}
 
     assert sizes("baseline") == {50: Size(0, 1, 2), 200: Size(0, 1, 2)}
     assert sizes("search") == {50: Size(3, 0, 2), 200: Size(3, 0, 2)}

@@ -21,9 +21,11 @@ from sweeps.caps import Caps
 from sweeps.cost import Probe, format_seconds
 from sweeps.dry_run import STARTUP_SECONDS, STOPPED_SHARE, describe_plan, print_plan
 from sweeps.environment import processor
+from sweeps.factors import SpaceError
+from sweeps.loading import load_space
 from sweeps.options import Options
 from sweeps.resources import PreflightError
-from sweeps.space import Space, SpaceError, load_space
+from sweeps.space import Space
 from sweeps.spool import SpoolWriter
 from sweeps.stages import Stages, Task
 from sweeps.words import MODES
@@ -73,16 +75,20 @@ def ranges(value: object) -> Iterator[dict[str, float]]:
 @pytest.mark.parametrize("experiment", ["digits", "toy"])
 @pytest.mark.parametrize("mode", MODES)
 def test_the_sums_agree_and_the_ranges_are_in_order(
-    space: Space, options: Options, mode: str, experiment: str
+    space: Space, table: Space, options: Options, mode: str, experiment: str
 ) -> None:
     caps = Caps(usd_per_hour=3.6)
-    chosen = space if experiment == "toy" else load_space("digits", mode)
+    toy = table if mode == "methods" else space
+    chosen = toy if experiment == "toy" else load_space("digits", mode)
     if mode == "grid" and experiment == "toy":
         chosen = replace(space, cuts={k: space.cuts[k] for k in ("alpha", "tau")})
     facts = described(chosen, replace(options, caps=caps, early_stopping="asha"), mode)
     facts = json.loads(json.dumps(facts))
     sizes = facts["sizes"]
-    assert [size["train_size"] for size in sizes] == list(chosen.train_sizes)
+    arms = chosen.chosen or ("",)
+    assert [(size["train_size"], size["arm"]) for size in sizes] == [
+        (n, arm) for n in chosen.train_sizes for arm in arms
+    ]
     for size in sizes:
         trainings = size["search_trials"] * size["search_seeds"]
         assert size["trainings"] == trainings + size["cells"] * size["cell_seeds"] > 0
@@ -94,7 +100,10 @@ def test_the_sums_agree_and_the_ranges_are_in_order(
     assert len(found) == 2 * len(sizes) + 3  # with hours, wall time and dollars
     assert all(0.0 < one["low"] < one["mid"] < one["high"] for one in found)
     whole = sum(size["seconds"]["mid"] for size in sizes)
-    assert facts["core_hours"]["mid"] == pytest.approx(whole / 3600)
+    if mode == "methods":  # arms share pretrained players
+        assert 0.0 < facts["core_hours"]["mid"] < whole / 3600
+    else:
+        assert facts["core_hours"]["mid"] == pytest.approx(whole / 3600)
     for end in ("low", "mid", "high"):
         assert facts["usd"][end] == pytest.approx(facts["wall_seconds"][end] * 3.6 / 3600)
 
@@ -317,6 +326,48 @@ def test_absent_data_are_not_downloaded(
     assert 0.0 < facts["wall_seconds"]["low"]
     assert "the sweep would download them first" in printed(facts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_table_costs(table: Space, options: Options) -> None:
+    one = replace(table, train_sizes=(50,))
+    facts = described(one, options, "methods")
+    trainings = 3 * (2 * 1 + 1 * 2)
+    assert facts["rows"] == {"search": 6, "methods": 3}
+    assert (facts["trials"], facts["trainings"]) == (9, trainings)
+    # An update of pretraining costs what the probe says: C, T and D of kdgan's tuning seed and its
+    # two seeds; C at two more dropouts for mimic's tuning, and T at two for the teacher's.
+    updates = {"kdgan": PRETRAINING / 60, "mimic": PRETRAINING / 40, "teacher": PRETRAINING / 20}
+    extra = 20 * (9 * updates["kdgan"] + 2 * updates["mimic"] + 2 * updates["teacher"])
+    assert left(facts) == pytest.approx(trainings * SECONDS + extra)
+
+
+def test_what_is_left_of_a_table(
+    table: Space, options: Options, finish: Callable[..., Stages]
+) -> None:
+    one = replace(table, train_sizes=(50,))
+    finish(one, "methods", 9)
+    facts = described(one, options, "methods")
+    assert (facts["finished_trials"], left(facts)) == (9, 0.0)
+    more = described(replace(one, trials=3), options, "methods")
+    assert more["finished_trials"] == 6  # the rows may move
+    wider = described(replace(one, chosen=("kdgan", "kdgan+ema")), options, "methods")
+    assert wider["finished_trials"] == 3
+    assert left(wider) > 4 * SECONDS
+
+
+def test_the_words_of_a_table_have_a_line_for_every_arm(table: Space, options: Options) -> None:
+    facts = described(table, options, "methods")
+    lines = printed(facts).splitlines()
+    assert lines[0] == "sweep toy-study-12345678: methods of toy"
+    assert [line.partition(":")[0].strip() for line in lines[1:7]] == [
+        f"n={n} {arm}" for n in (50, 200) for arm in ("kdgan", "mimic", "teacher")
+    ]
+    whole = format_seconds(facts["sizes"][0]["seconds"]["mid"])
+    assert lines[1] == (
+        "  n=50 kdgan: 2 search trials x 1 seeds, 1 cell x 2 seeds;"
+        f" a training 10 s (6.7 s to 15 s); in all {whole}"
+    )
+    assert "  18 trials (12 search, 6 methods rows), 24 trainings in all" in lines
 
 
 def printed(facts: dict[str, Any], as_json: bool = False) -> str:

@@ -15,10 +15,11 @@ from kdgan_core.data import load_dataset
 from sweeps import preflight
 from sweeps.design import Size, planned_sizes
 from sweeps.folder import OWNER
+from sweeps.loading import load_space
 from sweeps.manifest import new_manifest, read_manifest, sweep_id, write_manifest
 from sweeps.options import Options
 from sweeps.resources import PreflightError
-from sweeps.space import Space, load_space
+from sweeps.space import Space
 from sweeps.stages import Stages, Task
 
 

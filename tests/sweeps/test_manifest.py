@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 import kdgan_core
 from sweeps import manifest as module
 from sweeps.caps import Caps
+from sweeps.loading import load_space
 from sweeps.manifest import (
     ManifestError,
     code_differences,
@@ -32,7 +33,7 @@ from sweeps.manifest import (
     write_manifest,
 )
 from sweeps.options import Options
-from sweeps.space import Space, load_space
+from sweeps.space import Space
 
 OPTIONS = Options(
     mode="study", quick=False, data_dir=None, storage=Path("sweep_runs"), tracking_uri="x",

@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from sweeps import progress
+from sweeps.arms import Branch
 from sweeps.cost import CostModel, Probe
 from sweeps.design import Size
 from sweeps.plan import Row
@@ -123,7 +124,7 @@ def test_a_study_is_counted_before_and_after_its_cuts_are_known(
     assert snapshot.seconds_left == pytest.approx(EACH * (3 * 1 + 6 * 2))
     finish(stages, 0.9)
     (group,) = of_stages(stages)[1]
-    assert (group.search, group.search_seeds, group.around) == (2, 1, 6)
+    assert (group.search, group.search_seeds, group.around) == (2, (0,), 6)
     assert snap(stages, cost).total == 9
     finish(stages, 0.5)
     finish(stages, 0.5)
@@ -187,16 +188,21 @@ def test_before_anything_is_measured_the_time_left_is_unknown(
 def test_what_is_to_come_is_less_what_is_planned(space: Space) -> None:
     config = space.base_config(50)
     rows = [Row(config, "search"), Row(config.replace(alpha=0.1), "search")]
-    sizes = {50: (config, Size(3, 6, 2)), 200: (space.base_config(200), Size(3, 6, 2))}
-    assert [group[1:] for group in trials_to_come(sizes, 1, rows)] == [(1, 1, 6), (3, 1, 6)]
+    small, large = Branch(50), Branch(200)
+    sizes = {small: (config, Size(3, 6, 2)), large: (space.base_config(200), Size(3, 6, 2))}
+    assert [group[1:] for group in trials_to_come(sizes, (0,), rows)] == [
+        (1, (0,), 6), (3, (0,), 6),
+    ]  # fmt: skip
     cells = [*rows, Row(config, "baseline"), Row(space.base_config(200), "superseded")]
-    assert [group[1:] for group in trials_to_come(sizes, 1, cells)] == [(1, 1, 0), (3, 1, 6)]
-    ended_early = trials_to_come(sizes, 1, rows, searched={50})
-    assert [group[1:] for group in ended_early] == [(0, 1, 6), (3, 1, 6)]
+    assert [group[1:] for group in trials_to_come(sizes, (0,), cells)] == [
+        (1, (0,), 0), (3, (0,), 6),
+    ]  # fmt: skip
+    ended_early = trials_to_come(sizes, (0,), rows, searched={small})
+    assert [group[1:] for group in ended_early] == [(0, (0,), 6), (3, (0,), 6)]
 
 
 def test_what_is_to_come_costs_its_trainings(space: Space, cost: CostModel) -> None:
-    group = ToCome(space.base_config(50), search=3, search_seeds=1, around=6)
+    group = ToCome(space.base_config(50), search=3, search_seeds=(0,), around=6)
     assert group.costs(cost).mid == pytest.approx(EACH * (3 * 1 + 6 * 2))
 
 

@@ -18,8 +18,9 @@ from commanding import refusal, run
 from kdgan_core.config import FIELDS, describe_range
 from kdgan_core.data.mnist import FILES
 from sweeps.design import planned_sizes
+from sweeps.factors import SpaceError
+from sweeps.loading import experiments, load_space
 from sweeps.run import HEADINGS, main, parse_baseline, parse_changes, split_names
-from sweeps.space import SpaceError, experiments, load_space
 from sweeps.words import MODES
 
 SCRIPT = Path(__file__).parents[2] / "sweeps" / "run.py"
@@ -39,7 +40,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["cifar"], ["'cifar'", "digits, mnist"]),
+        (["cifar"], ["'cifar'", "cifar10, digits, mnist"]),
         (["digits", "--set", "alpha=1.5"], ["alpha=1.5", "[0, 1]"]),
         (["digits", "--set", "beta=0"], ["beta=0", "above 0"]),
         (["digits", "--set", "tau_end=0"], ["tau_end=0", "above 0"]),

@@ -11,9 +11,11 @@ import optuna
 import pytest
 from searching import COMPLETE, NAME, OPEN, RUNNING, WAITING, ask, ended, states
 
+from sweeps.arms import Branch
+from sweeps.loading import load_space
 from sweeps.plan import Row
 from sweeps.search import Search, make_sampler
-from sweeps.space import Space, load_space
+from sweeps.space import Space
 from sweeps.words import SAMPLERS
 
 
@@ -88,11 +90,11 @@ def test_a_baseline_of_many_digits_or_of_a_constant_temperature_is_tried(
     space: Space, tmp_path: Path
 ) -> None:
     many = replace(space, baseline={"alpha": 1 / 3, "beta": 0.123456})
-    first = ask(Search(many, 50, "many", tmp_path / "journal", "tpe", 0, []))
+    first = ask(Search(many, Branch(50), "many", tmp_path / "journal", "tpe", 0, []))
     assert (first.config.alpha, first.config.beta) == (0.3333, 0.1235)
     constant = {"tau_kind": "constant", "tau_start": 5.0}
     shipped = load_space("mnist", baseline=constant)  # whose end, 5 as well, is out of range
-    first = ask(Search(shipped, 100, "constant", tmp_path / "journal", "tpe", 0, []))
+    first = ask(Search(shipped, Branch(100), "constant", tmp_path / "journal", "tpe", 0, []))
     assert first.config == shipped.base_config(100).replace(seeds=shipped.search_seeds)
 
 
@@ -103,7 +105,7 @@ def run_search(
     space = load_space("digits", trials=trials)
     rows: list[Row] = []
     for command in range(commands):
-        search = Search(space, 50, NAME, journal, sampler, seed, rows)
+        search = Search(space, Branch(50), NAME, journal, sampler, seed, rows)
         while len(search.rows) < trials * (command + 1) // commands:
             pair = [ask(search) for _ in range(2)]
             for row in pair:
@@ -157,7 +159,7 @@ def test_random_points_are_others_in_the_next_command(tmp_path: Path) -> None:
 
 def test_the_seed_decides_what_is_asked(space: Space, tmp_path: Path) -> None:
     def second(name: str, seed: int, size: int = 50) -> tuple[float, float]:
-        search = Search(space, size, "toy", tmp_path / name, "tpe", seed, [])
+        search = Search(space, Branch(size), "toy", tmp_path / name, "tpe", seed, [])
         ask(search)
         config = ask(search).config
         return config.alpha, config.beta

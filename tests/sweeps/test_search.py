@@ -24,9 +24,11 @@ from searching import (
     states,
 )
 
+from sweeps.arms import Branch
+from sweeps.loading import load_space
 from sweeps.plan import PlanError, Row
 from sweeps.search import Search, close_studies
-from sweeps.space import Space, load_space
+from sweeps.space import Space
 
 
 def test_the_baseline_is_asked_first(space: Space, open_search: Callable[..., Search]) -> None:
@@ -36,13 +38,13 @@ def test_the_baseline_is_asked_first(space: Space, open_search: Callable[..., Se
 
 def test_the_shipped_baseline_survives_its_logarithms(tmp_path: Path) -> None:
     space = load_space("mnist")
-    search = Search(space, 100, "mnist-n100", tmp_path / "journal", "tpe", 0, [])
+    search = Search(space, Branch(100), "mnist-n100", tmp_path / "journal", "tpe", 0, [])
     assert ask(search).config == space.base_config(100).replace(seeds=space.search_seeds)
 
 
 def test_values_lie_in_their_ranges_and_are_rounded(tmp_path: Path) -> None:
     space = load_space("mnist", trials=25)
-    search = Search(space, 100, "mnist-n100", tmp_path / "journal", "tpe", 0, [])
+    search = Search(space, Branch(100), "mnist-n100", tmp_path / "journal", "tpe", 0, [])
     while not search.complete:
         row = ask(search)
         search.tell(row.trial_id, ended(row.config.alpha))

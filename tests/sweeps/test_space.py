@@ -9,16 +9,18 @@ import pytest
 
 from kdgan_core.config import FIELDS
 from sweeps.design import sensitivity_rows
-from sweeps.space import FACTORS, Space, SpaceError, dimension_field, experiments, load_space
+from sweeps.factors import FACTORS, SpaceError
+from sweeps.loading import experiments, load_space
+from sweeps.space import Space, dimension_field
 
 EVERYTHING = {
     "alpha": 0.5, "beta": 1.0, "gamma": 1.0, "tau_kind": "constant", "tau_start": 1.0,
 }  # fmt: skip
-SHIPPED = list(itertools.product(("digits", "mnist"), (False, True)))
+SHIPPED = list(itertools.product(("cifar10", "digits", "mnist"), (False, True)))
 
 
 def test_the_shipped_experiments() -> None:
-    assert experiments() == ("digits", "mnist")
+    assert experiments() == ("cifar10", "digits", "mnist")
 
 
 @pytest.mark.parametrize(("name", "quick"), SHIPPED)
@@ -171,7 +173,7 @@ def test_a_value_no_trial_can_have_is_named(options: dict[str, object], words: s
 
 @pytest.mark.parametrize("name", ["cifar", "", "../spaces/mnist", "mnist.toml"])
 def test_an_unknown_experiment_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(SpaceError, match=f"{name!r} is not.*digits, mnist"):
+    with pytest.raises(SpaceError, match=f"{name!r} is not.*cifar10, digits, mnist"):
         load_space(name)
 
 

@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from staging import baseline, known_score, roles
 
+from sweeps.arms import Branch
 from sweeps.design import Size, grid_rows, sobol_rows
 from sweeps.plan import Row
 from sweeps.progress import expected_trials
@@ -39,7 +40,7 @@ def test_a_study_searches_then_cuts_around_the_best(
         assert rows[3].config == best.config.replace(seeds=space.seeds)
         assert [row.config.alpha for row in rows[4:7]] == [0.0, 0.5, 1.0]
         assert {row.config.beta for row in rows[4:]} == {best.config.beta}
-        found = stages.best(n)
+        found = stages.best(Branch(n))
         assert found is not None
         assert found[0] == best and found[1] == pytest.approx(known_score(best))
 
@@ -162,7 +163,7 @@ def test_the_spaces_baseline_is_used_when_every_search_trial_failed(
     stages = Stages(Task(space, "study"), tmp_path)
     drive(stages, outcome=lambda row: "failed" if row.role == "search" else "finished")
     assert stages.exhausted
-    assert stages.best(50) is None
+    assert stages.best(Branch(50)) is None
     assert [baseline(stages, n).config for n in space.train_sizes] == [
         space.base_config(n) for n in space.train_sizes
     ]
@@ -178,12 +179,12 @@ def test_a_trial_that_went_wrong_is_best_only_if_all_did(
     assert wrong is not None and right is not None
     end_trial(stages.spool, wrong.config, 0.9, [outcome, "finished"])
     stages.complete(wrong.trial_id)
-    best = stages.best(50)
+    best = stages.best(Branch(50))
     assert best is not None and best[0] == wrong
     end_trial(stages.spool, right.config, 0.3)
     stages.complete(right.trial_id)
     value = best[1]
-    best = stages.best(50)
+    best = stages.best(Branch(50))
     assert best is not None and best[0] == right
     assert best[1] < value
 
@@ -195,7 +196,7 @@ def test_a_search_trial_that_becomes_the_baseline_is_announced_with_both_rows(
     heard: dict[str, list[Row]] = {}
     stages = Stages(Task(same_seeds, "study"), tmp_path, heard.__setitem__)
     handed = drive(stages)
-    best = stages.best(50)
+    best = stages.best(Branch(50))
     assert best is not None
     assert [row.role for row in heard[best[0].trial_id]][:2] == ["search", "baseline"]
     assert [row.trial_id for row in handed].count(best[0].trial_id) == 1
@@ -219,7 +220,7 @@ def test_a_sobol_sweep_runs_its_design(
     stages = Stages(Task(space, "sobol", seed=4), tmp_path)
     handed = drive(stages)
     assert handed == [*sobol_rows(space, 50, 4), *sobol_rows(space, 200, 4)]
-    assert stages.sizes == {50: Size(0, 3, 1), 200: Size(0, 3, 1)}
+    assert stages.sizes == {Branch(50): Size(0, 3, 1), Branch(200): Size(0, 3, 1)}
 
 
 @pytest.mark.parametrize("kind", ["paper", "named"])
@@ -284,10 +285,10 @@ def test_a_trial_without_a_result_is_not_told_to_the_search(
     row = stages.next_row()
     assert row is not None
     assert stages.complete(row.trial_id) is None
-    assert stages.searches[50].study.trials[0].state == TrialState.RUNNING
+    assert stages.searches[Branch(50)].study.trials[0].state == TrialState.RUNNING
     stages.give_back(row)
     drive(stages)
-    assert stages.searches[50].study.trials[0].state == TrialState.COMPLETE
+    assert stages.searches[Branch(50)].study.trials[0].state == TrialState.COMPLETE
 
 
 def test_what_is_asked_for_and_missing(

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from staging import baseline, known_score, optuna_trials, outcomes, roles, trainings
 
+from sweeps.arms import Branch
 from sweeps.plan import Plan, Row
 from sweeps.space import Space
 from sweeps.spool import read_spool, spool_path
@@ -27,7 +28,7 @@ def test_a_result_that_the_search_was_not_told_is_told_on_opening(
     row, running = stages.next_row(), stages.next_row()
     assert row is not None and running is not None
     end_trial(stages.spool, row.config, 0.75)
-    study = Stages(Task(space, "study"), tmp_path).searches[50].study
+    study = Stages(Task(space, "study"), tmp_path).searches[Branch(50)].study
     assert [trial.state for trial in study.trials] == [COMPLETE, RUNNING]
     assert study.best_value == pytest.approx(0.75)
 
@@ -89,7 +90,7 @@ def test_a_retried_trial_that_does_better_does_not_move_the_cuts(
     assert retried == rows[0] and retried is not None
     end_trial(again.spool, retried.config, 0.99)
     again.complete(retried.trial_id)
-    best = again.best(50)
+    best = again.best(Branch(50))
     assert best is not None and best[0] == retried
     assert baseline(again, 50) == planned
 
@@ -146,7 +147,7 @@ def test_a_stopped_trial_counts_for_the_search_and_is_not_run_again(
     assert stages.exhausted
     stopped = [result for result in stages.results.values() if result["outcome"] == "stopped"]
     assert len(stopped) == 6
-    best = stages.best(50)
+    best = stages.best(Branch(50))
     assert best is not None
     assert baseline(stages, 50).config == best[0].config.replace(seeds=space.seeds)
     trials = optuna_trials(tmp_path)
@@ -285,7 +286,7 @@ def test_a_change_that_is_undone_brings_the_trials_back(
     assert {row.key for row in back} == planned
     assert {row.trial_id for row in again.plan if row.role == "superseded"} == new
     if mode in ("study", "search"):
-        assert len(again.searches[50].rows) == 3
+        assert len(again.searches[Branch(50)].rows) == 3
         assert {trial.state for trial in optuna_trials(tmp_path)} == {COMPLETE}
 
 
@@ -335,5 +336,5 @@ def test_the_searchs_ended_trials_are_replayed(space: Space, tmp_path: Path, dri
     listener = Listener()
     again.replay_into(listener)  # type: ignore[arg-type]
     ended = [r for r in again.plan if r.role == "search" and r.trial_id in again.results]
-    assert listener.heard == [(row.config.train_size, row.trial_id, 3) for row in ended]
+    assert listener.heard == [(str(row.config.train_size), row.trial_id, 3) for row in ended]
     assert [row.config.train_size for row in ended] == [50, 50, 50, 200]

@@ -91,12 +91,14 @@ def said(folder: Path) -> str:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["study", "search", "sensitivity", "baseline", "sobol"])
+@pytest.mark.parametrize(
+    "mode", ["study", "search", "sensitivity", "baseline", "sobol", "methods"]
+)
 @pytest.mark.parametrize("trials", [0, 1, 4, 9])
 def test_it_shows_what_the_live_screen_would(
-    space: Space, make: Callable[..., Sweep], mode: str, trials: int
+    space: Space, table: Space, make: Callable[..., Sweep], mode: str, trials: int
 ) -> None:
-    sweep = make(space, mode)
+    sweep = make(table if mode == "methods" else space, mode)
     for i in range(trials):
         if sweep.stages.exhausted:
             break

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
-from kdgan_core.data.batches import Minibatches, accuracy, affine, make_generator, to_unit
+from kdgan_core.data.batches import Minibatches, Pixels, accuracy, affine, make_generator, to_unit
 
 CPU = torch.device("cpu")
 SIDE = 20
@@ -145,7 +145,7 @@ def plain(make_config: Callable[..., TrialConfig]) -> TrialConfig:
 def test_a_pass_has_whole_batches_of_distinct_images(
     plain: TrialConfig, count: int, batches: int
 ) -> None:
-    stream = Minibatches(*numbered(count), 255.0, plain, seeded())
+    stream = Minibatches(*numbered(count), Pixels(255.0), plain, seeded())
     passes = []
     for _ in range(6):
         rows = torch.cat([stream.next()[1] for _ in range(batches)]).tolist()
@@ -157,7 +157,7 @@ def test_a_pass_has_whole_batches_of_distinct_images(
 
 
 def test_images_go_with_their_labels(plain: TrialConfig) -> None:
-    stream = Minibatches(*numbered(23), 255.0, plain, seeded())
+    stream = Minibatches(*numbered(23), Pixels(255.0), plain, seeded())
     images, labels = stream.next()
     assert images.shape == (5, 1, 8, 8)
     expected = (labels / 255.0).view(-1, 1, 1, 1).expand(5, 1, 8, 8)
@@ -165,7 +165,7 @@ def test_images_go_with_their_labels(plain: TrialConfig) -> None:
 
 
 def test_a_batch_larger_than_the_data_is_all_of_them(plain: TrialConfig) -> None:
-    stream = Minibatches(*numbered(3), 255.0, plain, seeded())
+    stream = Minibatches(*numbered(3), Pixels(255.0), plain, seeded())
     orders = [stream.next()[1].tolist() for _ in range(8)]
     assert all(sorted(order) == [0, 1, 2] for order in orders)
     assert len({tuple(order) for order in orders}) > 1
@@ -174,7 +174,7 @@ def test_a_batch_larger_than_the_data_is_all_of_them(plain: TrialConfig) -> None
 def test_a_stream_follows_its_generator(make_config: Callable[..., TrialConfig]) -> None:
     images = torch.randint(0, 17, (23, 1, 8, 8), generator=seeded(), dtype=torch.uint8)
     labels, config = torch.arange(23), make_config(batch_size=5)
-    one, two, other = (Minibatches(images, labels, 16.0, config, seeded(s)) for s in (1, 1, 2))
+    one, two, other = (Minibatches(images, labels, Pixels(16.0), config, seeded(s)) for s in (1, 1, 2))
     for _ in range(7):
         (x, y), (x_again, y_again), (_, y_other) = one.next(), two.next(), other.next()
         assert torch.equal(x, x_again)
@@ -186,7 +186,7 @@ def test_a_stream_follows_its_generator(make_config: Callable[..., TrialConfig])
 def test_every_augmentation_of_the_config_is_made(plain: TrialConfig, knob: str) -> None:
     images = torch.randint(0, 17, (5, 1, 8, 8), generator=seeded(), dtype=torch.uint8)
     still, moved = (
-        Minibatches(images, torch.arange(5), 16.0, config, seeded()).next()[0]
+        Minibatches(images, torch.arange(5), Pixels(16.0), config, seeded()).next()[0]
         for config in (plain, plain.replace(**{knob: 0.5}))
     )
     assert not torch.equal(still, moved)
@@ -215,7 +215,7 @@ def test_accuracy_is_the_share_of_right_answers(batch: int) -> None:
         for i, y in enumerate(labels.tolist())
     )
     player = Fixed()
-    assert accuracy(player, images, labels, 64.0, batch) == right / 50
+    assert accuracy(player, images, labels, Pixels(64.0), batch) == right / 50
     assert 0 < right < 50
     assert len(player.sizes) == math.ceil(50 / batch)
     assert sum(player.sizes) == 50

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ from kdgan_core.methods import METHODS, nagan
 from kdgan_core.replica import Replica
 
 MakeReplica = Callable[..., Replica]
+MakeScene = Callable[..., Any]
+AssertLosses = Callable[[str, dict[str, float], dict[str, float]], None]
 TAU = 0.5
 STEPS: dict[str, Callable[[Replica], None]] = {
     "discriminator": nagan.discriminator_step,
@@ -110,3 +113,62 @@ def test_a_round_has_the_configured_steps_in_order(
     monkeypatch.setattr(replica, "descend", lambda role, loss: order.append(role))
     nagan.play_round(replica, TAU)
     assert order == ["discriminator"] * 2 + ["classifier"] * 3
+
+
+def test_a_round_with_drawn_labels(make_scene: MakeScene, assert_losses: AssertLosses) -> None:
+    scene = make_scene(method="nagan")
+    h, g = scene.h, scene.g
+    accept, reject = g.sigmoid().log(), (1.0 - g.sigmoid()).log()
+    rows = range(len(h))
+    of_c, own_c = (
+        torch.stack([reject[rows, row] for row in scene.draw(h, 4)]).mean() for _ in range(2)
+    )
+    real = accept[rows, scene.labels].mean()
+    expected = {"discriminator": -float(real + of_c), "classifier": float(own_c)}
+    assert_losses("nagan", scene.losses(), expected)
+
+
+def test_a_round_with_exact_expectations(
+    make_scene: MakeScene, assert_losses: AssertLosses
+) -> None:
+    scene = make_scene(method="nagan", estimator="expectation")
+    h, g = scene.h, scene.g
+    of_c = (h.softmax(1) * (1.0 - g.sigmoid()).log()).sum(1).mean()
+    real = g.sigmoid().log()[range(len(h)), scene.labels].mean()
+    expected = {"discriminator": -float(real + of_c), "classifier": float(of_c)}
+    assert_losses("nagan expectation", scene.losses(), expected)
+
+
+def test_a_round_is_the_authors(make_scene: MakeScene, assert_losses: AssertLosses) -> None:
+    """D: smoothed targets, and of the negatives those of the first image alone, without its
+    true label, the first N of 2N. C: its logits of drawn labels against D's sigmoid of them."""
+    positives, negatives = 3, 4
+    scene = make_scene(
+        method="nagan", estimator="authors", positives=positives, negatives=negatives
+    )
+    h, g = scene.h, scene.g
+    drawn = scene.draw(h, 2 * negatives)
+    noise = scene.uniform(positives * len(h) + 2 * negatives).tolist()
+    logits, targets = [], []
+    for i, label in enumerate(scene.labels.tolist()):
+        for _ in range(positives):
+            logits.append(g[i, label])
+            targets.append(0.7 + 0.3 * noise.pop(0))
+    found = 0
+    for y in drawn[:, 0].tolist():
+        target = 0.3 * noise.pop(0)
+        if y != int(scene.labels[0]) and found < negatives:
+            logits.append(g[0, y])
+            targets.append(target)
+            found += 1
+    assert 0 < found
+    expected = {"discriminator": mean_bce(logits, targets)}
+    pairs = [(i, y) for row in scene.draw(h, 7).tolist() for i, y in enumerate(row)]
+    rewards = [float(g[i, y].sigmoid()) for i, y in pairs]
+    expected["classifier"] = mean_bce([h[i, y] for i, y in pairs], rewards)
+    assert_losses("nagan authors", scene.losses(), expected)
+
+
+def mean_bce(logits: list[Tensor], targets: list[float]) -> float:
+    wanted = torch.tensor(targets, dtype=torch.float64)
+    return float(torch.nn.functional.binary_cross_entropy_with_logits(torch.stack(logits), wanted))

@@ -1,8 +1,9 @@
-"""The classifier alone on the true labels."""
+"""One player alone on the true labels: the classifier, or the teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +13,26 @@ from kdgan_core.methods import supervised
 from kdgan_core.replica import Replica
 
 MakeReplica = Callable[..., Replica]
+MakeScene = Callable[..., Any]
+AssertLosses = Callable[[str, dict[str, float], dict[str, float]], None]
 
 
-def test_it_has_only_a_classifier(make_replica: MakeReplica) -> None:
-    assert set(make_replica(method="supervised").players) == {"classifier"}
+@pytest.mark.parametrize("player", ["classifier", "teacher"])
+def test_it_has_only_its_player_and_scores_it(player: str, make_replica: MakeReplica) -> None:
+    replica = make_replica(method="supervised", player=player)
+    assert set(replica.players) == {player}
+    assert replica.frozen == {}
+    assert replica.scored == player
+
+
+@pytest.mark.parametrize("player", ["classifier", "teacher"])
+def test_it_descends_the_cross_entropy(
+    player: str, make_scene: MakeScene, assert_losses: AssertLosses
+) -> None:
+    scene = make_scene(method="supervised", player=player)
+    expected = scene.cross_entropy(scene.h if player == "classifier" else scene.f)
+    assert_losses(f"supervised {player}", scene.losses(), {player: expected})
+    assert scene.replica.read_notes() == {f"loss_{player}": pytest.approx(expected, rel=1e-4)}
 
 
 def test_a_round_descends_the_cross_entropy(

@@ -105,8 +105,9 @@ def test_a_diverged_seed_is_visible_and_in_no_mean(sweep: Sweep, trials: Trials)
     assert metrics["test_accuracy"] == pytest.approx(0.79)
     assert metrics["test_accuracy_n"] == 1.0
     assert not {name for name in metrics if name.endswith(("_std", "_low", "_high"))}
+    costs = {name for name in c.SEED_METRICS if name.startswith(("updates", "train", "pretrain"))}
     assert {name for name in metrics if name.endswith("/seed_1")} == {
-        "pretrained_valid_accuracy/seed_1"
+        c.seed_metric(name, 1) for name in costs
     }
     assert [value for _, value in sweep.history(run, "valid_accuracy")] == pytest.approx(
         [0.6, 0.7, 0.8]
@@ -162,6 +163,9 @@ def test_every_history_a_method_reports_is_declared(
     method: str, baseline: TrialConfig, tmp_path: Path
 ) -> None:
     config = baseline.replace(method=method, seeds=(0,), steps=2, pretrain_steps=1, evaluations=1)
+    has_game = method in ("kdgan", "nagan")
+    if has_game:
+        config = config.replace(log_gradient_variance=True, gradient_batches=2)
     names: set[str] = {"tau"}
 
     def report(evaluation: Evaluation) -> None:
@@ -170,6 +174,9 @@ def test_every_history_a_method_reports_is_declared(
 
     run_trial(config, data_dir=None, cache_dir=tmp_path, device="cpu", report=report)
     assert {"tau", "valid_accuracy"} < names <= set(c.HISTORY_METRICS)
+    variances = {name for name in c.HISTORY_METRICS if name.startswith("gradient_")}
+    logged = {name for name in variances if name.endswith("adversarial") or method == "kdgan"}
+    assert names & variances == (logged if has_game else set())
 
 
 def test_the_analysis_reads_the_same_numbers(sweep: Sweep, trials: Trials) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
+from analysis import columns
 from kdgan_core import TrialConfig
 from kdgan_core.config import FIELDS
+from kdgan_core.trial import SeedResult
 from sweeps.plan import Row
 from sweeps.run_facts import (
+    SEED_METRICS,
     final_metrics,
     run_label,
     trial_curves,
@@ -63,6 +67,22 @@ def test_a_stopped_trial_has_no_test_score() -> None:
     assert metrics["best_valid_accuracy"] == metrics["best_valid_accuracy/seed_3"] == 0.8
 
 
+def test_a_seeds_costs_are_written_and_an_older_spool_has_none() -> None:
+    old = final_metrics({"seeds": [SEED]})
+    assert not {name for name in old if name.startswith(("updates", "train", "best_test"))}
+    seed = {**SEED, "best_test_evaluation": 0.75, "train_seconds": 8.5, "updates_teacher": 0}
+    new = final_metrics({"seeds": [seed]})
+    assert new["best_test_evaluation/seed_3"] == 0.75
+    assert (new["train_seconds/seed_3"], new["updates_teacher/seed_3"]) == (8.5, 0.0)
+    assert "pretrain_seconds/seed_3" not in new
+    assert "best_test_evaluation" not in new  # the authors' statistic has no summary
+
+
+def test_every_score_of_a_seed_is_declared_and_written() -> None:
+    fields = {field.name for field in dataclasses.fields(SeedResult)} - {"seed", "outcome"}
+    assert set(SEED_METRICS) == set(columns.SEED_METRICS) == fields
+
+
 def test_histories_are_means_of_the_seeds_that_have_a_value() -> None:
     evaluations = [check(0, s0=0.5, s1=0.7), check(10, s0=0.6, s1=None), check(20, s0=None)]
     result = {"outcome": "diverged", "seeds": [], "step": 20, "time": 130.0}
@@ -70,6 +90,16 @@ def test_histories_are_means_of_the_seeds_that_have_a_value() -> None:
     accuracy = [(p.step, p.value, p.time) for p in points if p.name == "valid_accuracy"]
     assert accuracy == [(0, 0.6, 100_000), (10, 0.6, 110_000)]
     assert [p.step for p in points if p.name == "tau"] == [0, 10, 20]
+
+
+def test_curves_have_the_seconds_of_each_seed() -> None:
+    timed = {**check(10, s0=0.5, s1=0.6), "seed_seconds": {"0": 4.0, "1": 5.0}}
+    table = trial_curves(SpoolState(evaluations=[check(0, s0=0.4), timed]))
+    assert table is not None
+    seconds = [row for row in table.to_pylist() if row["metric"] == "seconds"]
+    assert [(row["seed"], row["step"], row["value"]) for row in seconds] == [
+        (0, 10, 4.0), (1, 10, 5.0),
+    ]  # fmt: skip
 
 
 def test_curves_keep_what_was_not_finite_as_missing() -> None:

@@ -1,0 +1,52 @@
+"""What NaGAN and KDGAN have in common: pseudo labels for D, and D's verdict for the learners.
+
+In the authors' code every player of these steps is in training mode, dropout on; in ours those
+that only give labels or rewards are in eval mode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from kdgan_core.estimators import ESTIMATORS
+from kdgan_core.losses import log_rejection
+
+if TYPE_CHECKING:
+    from kdgan_core.replica import Replica
+
+
+@torch.no_grad()
+def pseudo_logits(replica: Replica, role: str, images: Tensor) -> Tensor:
+    """(B, K) logits of the player whose pseudo labels D is to tell from the true ones."""
+    is_authors = replica.config.estimator == "authors"
+    return replica.players[role](images, replica.dropout[role] if is_authors else None)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def rejection(replica: Replica, images: Tensor) -> Tensor:
+    """(B, K) log(1 - p_d(x, y)) of every label."""
+    return log_rejection(pseudo_logits(replica, "discriminator", images))
+
+
+def adversarial_loss(
+    replica: Replica, logits: Tensor, rewards: Tensor, tau: float,
+    noise: torch.Generator | None = None,
+) -> Tensor:  # fmt: skip
+    """The configured estimator of Eq. 8 for one batch.
+
+    Args:
+        replica: gives the estimator and its samples.
+        logits: (B, K) of the learner.
+        rewards: (B, K) as of `rejection`.
+        tau: temperature.
+        noise: of the sampled labels, None for the replica's.
+    """
+    config = replica.config
+    is_authors = config.estimator == "authors"
+    samples = config.positives + config.negatives if is_authors else config.samples
+    return ESTIMATORS[config.estimator](
+        logits, rewards, tau, samples, config.control_variate != "none", noise or replica.noise
+    )

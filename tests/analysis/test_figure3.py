@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from drawn import overlapping
+from handmade import curve_frame, make_runs
+from handmade_methods import METHODS, realistic_arms
+
+from analysis.curves import CurvesInfo, curves_info
+from analysis.drawing import PUBLISHED_DASHES
+from analysis.figure3 import ARM_COLOURS, curves_frame, draw_curves, write_figure3
+
+
+def made(sizes: list[int], names: tuple[str, ...] = METHODS, **facts: object) -> CurvesInfo:
+    trials = realistic_arms(sizes, n_seeds=6, names=names)
+    return curves_info(make_runs(trials, **facts), curve_frame(*trials))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [([100, 1000, 10_000], METHODS), ([100], METHODS), ([1000], ("kdgan", "nagan"))],
+)
+def test_no_text_overlaps_another(
+    sizes: list[int], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = made(sizes, names, planned_trials=99, dirty=True)
+    assert overlapping(draw_curves(info), monkeypatch) == []
+
+
+def test_the_published_curve_has_axes_of_its_own_and_is_dashed() -> None:
+    figure = draw_curves(made([100, 1000], ("kdgan", "nagan", "mimic")))
+    assert len(figure.axes) == 5
+    updates, _, published = figure.axes[:3]
+    assert published.get_title(loc="left") == "(c) as published: test accuracy (%)"
+    assert published.get_xlabel() == "epochs, as printed"
+    assert published.get_ylim() != updates.get_ylim()
+    lines = published.get_lines()
+    assert len(lines) == 5
+    dashes = [line._unscaled_dash_pattern for line in lines]  # type: ignore[attr-defined]
+    assert dashes == [PUBLISHED_DASHES] * 5
+    (kdgan,) = (line for line in lines if line.get_color() == ARM_COLOURS["kdgan"])
+    assert max(kdgan.get_ydata()) == pytest.approx(77.95)  # type: ignore[arg-type]
+
+
+def test_all_marks_are_in_view_and_in_the_table(tmp_path: Path) -> None:
+    info = made([100])
+    frame = curves_frame(info)
+    ours = frame[frame["mark"] != "published"]
+    low, high = draw_curves(info).axes[0].get_ylim()
+    values = 100 * pd.concat([ours["accuracy"], ours["low"], ours["high"]]).dropna()
+    assert low <= values.min() and values.max() <= max(high, 100)
+    assert set(frame["mark"]) == {"mean", "seed", "level", "published"}
+    means = frame[(frame["mark"] == "mean") & (frame["arm"] == "nagan")]
+    assert set(means["axis"]) == {"updates", "seconds"} and set(means["n"]) == {5}
+    assert set(frame[frame["mark"] == "seed"]["seed"]) == {3}
+    pdf, png, csv = write_figure3(info, tmp_path / "figures")
+    assert pdf.read_bytes().startswith(b"%PDF") and png.read_bytes().startswith(b"\x89PNG")
+    assert len(pd.read_csv(csv)) == len(frame)
+
+
+def test_a_sweep_without_a_published_curve_has_two_panels() -> None:
+    figure = draw_curves(made([1000], ("kdgan",)))
+    assert len(figure.axes) == 2
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "updates of C after pretraining", "seconds of a seed's training",
+    ]  # fmt: skip
