@@ -21,7 +21,7 @@ MARGIN: Final = 0.09
 BOTTOM: Final = 0.07
 LEGEND_LINE: Final = 0.15
 CAPTION_LINE: Final = 0.115
-CAPTION_CHARACTERS: Final = 162
+CAPTION_CHARACTERS: Final = 152
 NOTES_DRAWN: Final = 6
 
 
@@ -34,7 +34,7 @@ def caption_lines(footer: str, notes: Sequence[str], csv: str) -> tuple[str, ...
     for text in [footer, " ".join(drawn)]:
         # A no-break space keeps "n = 100" on one line.
         unbroken = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
-        lines += textwrap.wrap(unbroken, CAPTION_CHARACTERS)
+        lines += textwrap.wrap(unbroken, CAPTION_CHARACTERS, break_on_hyphens=False)
     return tuple(lines)
 
 

@@ -33,6 +33,7 @@ from analysis.drawing import (
     save,
 )
 from analysis.methods import arm_label
+from analysis.strips import EDGE
 
 ARM_COLOURS: Final = {
     "kdgan": COLOURS[0], "nagan": COLOURS[1], "distn": COLOURS[2], "mimic": COLOURS[3],
@@ -43,9 +44,10 @@ LEFT, RIGHT, TOP = 0.55, 0.1, 0.28
 ROW, ROW_GAP, COLUMN_GAP = 1.7, 0.52, 0.42
 AXIS: Final = 0.36
 LEGEND_COLUMNS: Final = 6
+SMALLEST_SPAN: Final = 0.01  # accuracy
 PUBLISHED_LINE: Final = 0.7
 LEVEL_LINE: Final = 0.7
-LOWEST_SHARE: Final = 0.05  # of the axis' height, left free below and above
+FREE_SHARE: Final = 0.05  # of the axis, left free below and above
 
 
 def draw_curves(info: CurvesInfo) -> Figure:
@@ -212,8 +214,8 @@ def _limits(row: CurveRow) -> tuple[float, float]:
                 values += [float(ends[0].min()), float(ends[1].max())]
         values += [float(y) for line in one.broken_updates for y in line.y]
     low, high = max(min(values), 0.0), min(max(values), 1.0)
-    pad = LOWEST_SHARE * max(high - low, 0.01)
-    return 100 * (low - pad), 100 * (high + pad)
+    pad = FREE_SHARE * max(high - low, SMALLEST_SPAN)
+    return 100 * max(low - pad, -EDGE), 100 * min(high + pad, 1 + EDGE)
 
 
 def _has_seconds(one: ArmCurves) -> bool:

@@ -50,9 +50,9 @@ AXIS: Final = 0.38
 TITLE: Final = 0.17
 TEXT_LINE: Final = 0.1
 TEXT_SIZE: Final = 5.5  # points
-CHARACTER: Final = 0.039  # of that size, on average
+CHARACTER: Final = 0.042  # of that size, on average
 LEGEND_COLUMNS: Final = 5
-LOWEST_SHARE: Final = 0.05  # of the axis, left free below and above
+FREE_SHARE: Final = 0.05  # of the axis, left free below and above
 
 
 class _Layout(NamedTuple):
@@ -170,7 +170,7 @@ def _limits(panels: list[VariancePanel], strip: int) -> tuple[float, float] | No
     if not ends:
         return None
     low, high = min(ends), max(ends)
-    pad = (high / low) ** LOWEST_SHARE * 1.1
+    pad = (high / low) ** FREE_SHARE * 1.1
     return low / pad, high * pad
 
 

@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from analysis.paper import PublishedMode
 
 EXIT_BAD_INPUT = 2
-# A tracking server that is away should cost seconds here, not MLflow's four minutes of retries.
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+# A tracking server that is away should cost seconds here, not MLflow's four minutes of retries;
+# and a bar for every small file of curves says nothing.
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,7 +105,7 @@ def main(
       python analysis/plot.py mnist --figure 3 --figure 7
       python analysis/plot.py mnist --tracking-uri http://head-node:5000
     """
-    for name, value in PATIENCE.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     # Imported here so that --help answers at once.
     from analysis.frames import RunsError, merge, recorded_trials, write_runs

@@ -103,7 +103,11 @@ class LeNet(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation whose mode is an argument, as the players' is."""
+    """Batch normalisation whose mode is an argument, as the players' is.
+
+    The running statistics are those of the player's own updates: without gradients, where it is in
+    training mode only to give labels or rewards, the batch's are used and not kept.
+    """
 
     mean: Tensor
     variance: Tensor
@@ -122,9 +126,9 @@ class BatchNorm(nn.Module):
             nn.init.zeros_(tensor)
 
     def forward(self, x: Tensor, is_training: bool) -> Tensor:
-        return F.batch_norm(
-            x, self.mean, self.variance, self.weight, self.bias, is_training, momentum=0.1
-        )
+        is_read = is_training and not torch.is_grad_enabled()
+        mean, variance = (None, None) if is_read else (self.mean, self.variance)
+        return F.batch_norm(x, mean, variance, self.weight, self.bias, is_training, momentum=0.1)
 
 
 class Block(nn.Module):

@@ -54,24 +54,26 @@ def probe_seconds(
     import torch
 
     from kdgan_core.data import load_dataset
+    from kdgan_core.trial import matmul_precision
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         dataset = dataset or load_dataset(config.dataset, data_dir)
         replica = untrained_replica(config, dataset, device)
-        replica.train_to(1)
-        started = time.perf_counter()
-        replica.train_to(1 + PROBE_ROUNDS)
-        per_round = (time.perf_counter() - started) / PROBE_ROUNDS
-        started = time.perf_counter()
-        replica.validate()
-        per_check = time.perf_counter() - started
-        prepared = sum(
-            updates * pretraining_update(replica, role, PROBE_UPDATES)
-            for role, updates in pretrained(config).items()
-            if updates
-        )
+        with matmul_precision(config.matmul_precision):
+            replica.train_to(1)
+            started = time.perf_counter()
+            replica.train_to(1 + PROBE_ROUNDS)
+            per_round = (time.perf_counter() - started) / PROBE_ROUNDS
+            started = time.perf_counter()
+            replica.validate()
+            per_check = time.perf_counter() - started
+            prepared = sum(
+                updates * pretraining_update(replica, role, PROBE_UPDATES)
+                for role, updates in pretrained(config).items()
+                if updates
+            )
     finally:
         torch.set_num_threads(before)
     if config.authors_statistic:

@@ -226,16 +226,7 @@ def _is_here(name: str, folder: Path) -> bool:
     """Whether the files of a data set are all there, whatever is in them."""
     if name == "mnist":
         return all(find_file(folder, file.name, ("", ".gz")) for file in mnist.FILES)
-    if name != "cifar10":
-        return True
-    archives = [find_file(folder, a, (".tar.gz", ".tar", ".tar.xz")) for a in cifar10.ARCHIVES]
-    return any(archives) or any(
-        all(
-            find_file(folder / inside, f"{batch.name}{ending}", ("", ".gz", ".xz"))
-            for batch in cifar10.BATCHES
-        )
-        for inside, ending in cifar10.LOOSE
-    )
+    return name != "cifar10" or bool(cifar10.find_form(folder))
 
 
 def _rows_by_role(space: Space, options: Options) -> dict[str, int]:

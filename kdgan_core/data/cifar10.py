@@ -211,22 +211,6 @@ def _loose(folder: Path, ending: str) -> dict[str, Path | None]:
     return {name: find_file(folder, name, ("", ".gz", ".xz")) for name in names}
 
 
-def find_form(folder: Path) -> list[Path]:
-    """The files of the first form that is complete: six loose batches or an archive, or none."""
-    for inside, ending in LOOSE:
-        found = list(_loose(folder / inside, ending).values())
-        if None not in found:
-            return [path for path in found if path is not None]
-    archives = (find_file(folder, name, (".tar.gz", ".tar", ".tar.xz")) for name in ARCHIVES)
-    return [path for path in archives if path is not None][:1]
-
-
-def _loose(folder: Path, ending: str) -> dict[str, Path | None]:
-    """The file of each batch of one version, by its name unpacked."""
-    names = [f"{batch.name}{ending}" for batch in BATCHES]
-    return {name: find_file(folder, name, ("", ".gz", ".xz")) for name in names}
-
-
 def _contents(folder: Path, mirrors: Sequence[str]) -> Iterable[Content]:
     """The six batches, from the first form that is there, else downloaded; see `load`."""
     paths = find_form(folder)

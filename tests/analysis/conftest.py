@@ -18,12 +18,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def experiment(store: str) -> Callable[[str], tuple[MlflowClient, str]]:
+def experiment(store: str, tmp_path: Path) -> Callable[[str], tuple[MlflowClient, str]]:
     """A function that makes a new experiment and returns a client and the experiment's id."""
 
     def make(name: str) -> tuple[MlflowClient, str]:
         client = MlflowClient(tracking_uri=store)
-        return client, client.create_experiment(name)
+        return client, client.create_experiment(name, (tmp_path / "artifacts").as_uri())
 
     return make
 

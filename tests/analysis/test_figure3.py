@@ -1,36 +1,38 @@
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from drawn import overlapping
 from handmade import curve_frame, make_runs
-from handmade_methods import METHODS, realistic_arms
+from handmade_methods import METHODS, arm_trial, learning_curves, realistic_arms
 
 from analysis.curves import CurvesInfo, curves_info
 from analysis.drawing import PUBLISHED_DASHES
 from analysis.figure3 import ARM_COLOURS, curves_frame, draw_curves, write_figure3
 
 
-def made(sizes: list[int], names: tuple[str, ...] = METHODS, **facts: object) -> CurvesInfo:
+@cache
+def made(sizes: tuple[int, ...], names: tuple[str, ...] = METHODS) -> CurvesInfo:
     trials = realistic_arms(sizes, n_seeds=6, names=names)
-    return curves_info(make_runs(trials, **facts), curve_frame(*trials))
+    return curves_info(make_runs(trials, planned_trials=99, dirty=True), curve_frame(*trials))
 
 
 @pytest.mark.parametrize(
     ("sizes", "names"),
-    [([100, 1000, 10_000], METHODS), ([100], METHODS), ([1000], ("kdgan", "nagan"))],
+    [((100, 1000, 10_000), METHODS), ((100,), METHODS), ((1000,), ("kdgan", "nagan"))],
 )
 def test_no_text_overlaps_another(
-    sizes: list[int], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, ...], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    info = made(sizes, names, planned_trials=99, dirty=True)
+    info = made(sizes, names)
     assert overlapping(draw_curves(info), monkeypatch) == []
 
 
 def test_the_published_curve_has_axes_of_its_own_and_is_dashed() -> None:
-    figure = draw_curves(made([100, 1000], ("kdgan", "nagan", "mimic")))
+    figure = draw_curves(made((100, 1000), ("kdgan", "nagan", "mimic")))
     assert len(figure.axes) == 5
     updates, _, published = figure.axes[:3]
     assert published.get_title(loc="left") == "(c) as published: test accuracy (%)"
@@ -45,7 +47,7 @@ def test_the_published_curve_has_axes_of_its_own_and_is_dashed() -> None:
 
 
 def test_all_marks_are_in_view_and_in_the_table(tmp_path: Path) -> None:
-    info = made([100])
+    info = made((100,))
     frame = curves_frame(info)
     ours = frame[frame["mark"] != "published"]
     low, high = draw_curves(info).axes[0].get_ylim()
@@ -60,8 +62,21 @@ def test_all_marks_are_in_view_and_in_the_table(tmp_path: Path) -> None:
     assert len(pd.read_csv(csv)) == len(frame)
 
 
+def test_wide_intervals_are_in_view_as_far_as_accuracy_goes() -> None:
+    def limits(low: float, high: float) -> tuple[float, float]:
+        finals = {0: low, 1: high}
+        trial = arm_trial("kdgan", finals, 1000, curves=learning_curves(finals, 0.6, noise=0.0))
+        info = curves_info(make_runs([trial]), curve_frame(trial))
+        return draw_curves(info).axes[0].get_ylim()
+
+    # Two seeds .01 apart: the half-width is 12.706 * .005.
+    low, high = limits(0.70, 0.71)
+    assert low < 60 and high > 100 * (0.705 + 12.7 * 0.005 * 0.98)
+    assert limits(0.2, 0.9) == (-2, 102)
+
+
 def test_a_sweep_without_a_published_curve_has_two_panels() -> None:
-    figure = draw_curves(made([1000], ("kdgan",)))
+    figure = draw_curves(made((1000,), ("kdgan",)))
     assert len(figure.axes) == 2
     assert [axes.get_xlabel() for axes in figure.axes] == [
         "updates of C after pretraining", "seconds of a seed's training",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,13 +16,14 @@ TAUS = (("constant", 1.0, 1.0), ("constant", 0.1, 0.1), ("exponential", 1.0, 0.1
 LEVELS = {"adversarial": 1e-4, "distillation": 9e-5, "mixture": 5e-5}
 
 
+@cache
 def made(sizes: tuple[int, ...], taus: int = 3) -> VarianceInfo:
     trials = []
     for size in sizes:
         for tau in TAUS[:taus]:
             for name in ("kdgan", "nagan"):
                 levels = LEVELS if name == "kdgan" else {"adversarial": 3e-4}
-                curves = variance_curves(range(3), levels)
+                curves = variance_curves(range(3), levels, noise=0.5)
                 trial = arm_trial(name, {0: 0.9, 1: 0.9, 2: 0.9}, size, tau=tau, curves=curves)
                 params = {**trial.params, "log_gradient_variance": "True"}
                 trials.append(trial._replace(params=params))

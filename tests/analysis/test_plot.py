@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from handmade import Trial, record_sweep, seeds, sensitivity
+from handmade_methods import arm_trial, learning_curves, variance_curves
 from mlflow import MlflowClient
 
 from analysis.plot import main
@@ -44,9 +45,11 @@ def test_a_sweep_becomes_figure_table_and_parquet(
         "figures/whole/figure4.csv",
         "figures/whole/figure4.pdf",
         "figures/whole/figure4.png",
+        "figures/whole/figure4_ranks.csv",
         "runs.parquet",
     ]
     assert all(f"Wrote {path}" in output for path in written)
+    assert "published curve, α, n = 100: +0.00 at 3 common levels (p = 1.000, exact)." in output
 
 
 def test_a_search_only_sweep_has_no_figure_and_says_so(
@@ -76,6 +79,112 @@ def test_the_store_comes_from_the_environment_too(
     assert result.exit_code == 2 and "'empty' has no sweep" in result.output
 
 
+TABLE = ["table1.csv", "table1.md", "table1.tex", "table1_differences.csv"]
+FIGURES = {n: [f"figure{n}.{end}" for end in ("csv", "pdf", "png")] for n in "347"}
+
+
+def arms() -> list[Trial]:
+    """NaGAN and KDGAN at n = 100 with curves, variances of their gradients, and MIMIC."""
+    scores = {0: 0.9, 1: 0.92}
+    trials = [arm_trial("mimic", scores)]
+    for name, levels in (
+        ("kdgan", {"adversarial": 1e-4, "distillation": 1e-5, "mixture": 5e-5}),
+        ("nagan", {"adversarial": 3e-4}),
+    ):
+        curves = learning_curves(scores, 0.7) + variance_curves(range(2), levels)
+        trial = arm_trial(name, scores, curves=curves)
+        params = {**trial.params, "log_gradient_variance": "True"}
+        trials.append(trial._replace(params=params))
+    return trials
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "figures").rglob("*.*"))
+
+
+def test_a_methods_sweep_becomes_its_table_and_figures(
+    store: str, experiment: Make, folder: Path
+) -> None:
+    record_sweep(*experiment("methods"), "methods-1", arms(), mode="methods")
+    code, output = plot(store, "methods")
+    assert code == 0
+    assert written(folder) == sorted([*TABLE, *FIGURES["3"], *FIGURES["7"]])
+    assert "**" in (folder / "figures" / "methods" / "table1.md").read_text()
+    assert output.count("Wrote ") == 1 + len(written(folder))
+
+
+def test_only_what_is_asked_for_is_written(store: str, experiment: Make, folder: Path) -> None:
+    record_sweep(*experiment("asked"), "asked-1", arms(), mode="methods")
+    assert plot(store, "asked", "--table", "1")[0] == 0
+    assert written(folder) == TABLE
+    assert plot(store, "asked", "--figure", "3", "--published", "none")[0] == 0
+    assert written(folder) == sorted([*TABLE, *FIGURES["3"]])
+    assert "published" not in (folder / "figures" / "asked" / "figure3.csv").read_text()
+
+
+def test_a_table_of_several_sweeps(store: str, experiment: Make, folder: Path) -> None:
+    client, experiment_id = experiment("several")
+    record_sweep(client, experiment_id, "several-1", arms()[:1], mode="methods")
+    later = [arm_trial("mimic", {2: 0.9}), arm_trial("kdgan", {0: 0.9}, 1000)]
+    record_sweep(client, experiment_id, "several-2", later, mode="methods")
+    both = ["--sweep", "several-1", "--sweep", "several-2"]
+    code, output = plot(store, "several", "--table", "1", *both)
+    assert code == 0 and "Sweep several-1, several-2: 3 trials." in output
+    page = (folder / "figures" / "several" / "table1.md").read_text()
+    assert "(3 seeds)" in page and "n = 1,000" in page and "Sweeps several-1, several-2" in page
+    code, output = plot(store, "several", "--figure", "4", *both)
+    assert (code, output.splitlines()[-1]) == (
+        2, "error: Figure 4 is of one sweep, not of several-1, several-2: name one with --sweep",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (["--table", "1"], "has no trial of a methods sweep"),
+        (["--figure", "3"], "has no trial of a methods sweep"),
+        (["--figure", "7"], "has no variance of gradients"),
+    ],
+)
+def test_what_a_sweep_cannot_give_is_one_sentence(
+    store: str, experiment: Make, folder: Path, asked: list[str], sentence: str
+) -> None:
+    name = f"cannot{asked[0]}-{asked[1]}"
+    record_sweep(*experiment(name), "cannot-1", cells())
+    code, output = plot(store, name, *asked)
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and sentence in errors[0]
+    assert written(folder) == []
+
+
+def test_figure_4_of_a_methods_sweep_is_one_sentence(
+    store: str, experiment: Make, folder: Path
+) -> None:
+    record_sweep(*experiment("no-four"), "no-four-1", arms()[:1], mode="methods")
+    code, output = plot(store, "no-four", "--figure", "4")
+    assert code == 2 and "has no sensitivity trial; name one with --sweep" in output
+
+
+def test_a_methods_sweep_without_curves_still_has_its_table(
+    store: str, experiment: Make, folder: Path
+) -> None:
+    record_sweep(*experiment("no-curves"), "no-curves-1", arms()[:1], mode="methods")
+    code, output = plot(store, "no-curves")
+    assert code == 0 and "No Figure 3: sweep 'no-curves-1' has no curve" in output
+    assert written(folder) == TABLE
+
+
+def test_a_methods_sweep_that_only_tuned_so_far_says_so(
+    store: str, experiment: Make, folder: Path
+) -> None:
+    searched = {"role": "search", "factor": "method", "level": "kdgan"}
+    tuned = arm_trial("kdgan", {100: 0.9}, rows=(searched,))
+    record_sweep(*experiment("tuned"), "tuned-1", [tuned], mode="methods")
+    code, output = plot(store, "tuned")
+    assert code == 0 and "No arm of Table 1 has been trained yet" in output
+    assert not (folder / "figures").exists()
+
+
 def test_an_unwritable_folder_is_one_sentence(store: str, experiment: Make, folder: Path) -> None:
     record_sweep(*experiment("unwritable"), "unwritable-1", cells())
     (folder / "taken").write_text("")
@@ -91,6 +200,7 @@ def test_help_teaches_and_is_fast() -> None:
     )
     assert time.perf_counter() - started < 2  # 0.06 s on an idle machine; a busy one is slower
     assert "python analysis/plot.py mnist --sweep" in done.stdout
+    assert "python analysis/plot.py mnist --table 1" in done.stdout
 
 
 def test_the_command_line_loads_no_heavy_library_before_it_needs_one() -> None:

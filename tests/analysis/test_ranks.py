@@ -15,12 +15,9 @@ def curve(
     factor: str, values: dict[float, float], estimator: str = "concrete", dataset: str = "mnist"
 ) -> list[Rank]:
     """Return the ranks of one curve at n = 100 with these accuracies."""
+    plain = Trial({}, dataset=dataset, params={"estimator": estimator})
     trials = [
-        Trial(
-            seeds(value), (sensitivity(factor, level),), params={"estimator": estimator}
-        )._replace(
-            **{factor: level, "dataset": dataset}  # type: ignore[arg-type]
-        )
+        plain._replace(seeds=seeds(value), rows=(sensitivity(factor, level),), **{factor: level})  # type: ignore[arg-type]
         for level, value in values.items()
     ]
     runs = make_runs(trials)
@@ -81,6 +78,6 @@ def test_a_whole_sweep_has_a_rank_for_each_panel_and_size(
     assert [(rank.factor, rank.train_size) for rank in ranks] == [
         ("alpha", 100), ("beta", 100), ("gamma", 100),
     ]  # fmt: skip
-    frame = pd.read_csv(write_ranks(ranks, tmp_path))  # type: ignore[arg-type]
+    frame = pd.read_csv(write_ranks(ranks, tmp_path))
     assert list(frame["n_levels"]) == [11, 1, 5]
     assert frame["levels"][2] == "0.0001 0.001 0.01 0.1 1"

@@ -12,16 +12,28 @@ from handmade import (
     BASELINE,
     SUPERSEDED,
     Trial,
+    curve_frame,
     record_sweep,
     record_trial,
     seeds,
     sensitivity,
 )
+from handmade_methods import arm_trial, learning_curves
 from mlflow import MlflowClient
 
 from analysis import columns as c
 from analysis import runs as runs_module
-from analysis.runs import SCHEMA, SWEEP_KEY, RunsError, read_runs, tau_label, write_runs
+from analysis.frames import merge
+from analysis.methods import arms_of
+from analysis.runs import (
+    SCHEMA,
+    SWEEP_KEY,
+    RunsError,
+    read_curves,
+    read_runs,
+    tau_label,
+    write_runs,
+)
 
 Make = Callable[[str], tuple[MlflowClient, str]]
 
@@ -99,6 +111,47 @@ def test_the_latest_sweep_with_trials_is_read(store: str, experiment: Make) -> N
     old = read_runs("latest", store, "old")
     assert old.trials["trial_id"].nunique() == 1
     assert set(old.trials["sweep_id"]) == {"old"}
+
+
+def test_curves_are_read_of_the_trials_wanted(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("curves")
+    drawn = arm_trial("kdgan", {0: 0.9, 4: 0.8}, curves=learning_curves({0: 0.9, 4: 0.8}, 0.5))
+    missing = drawn.curves[0][:3]
+    drawn = drawn._replace(curves=((*missing, None), *drawn.curves[1:]))
+    other = arm_trial("nagan", {0: 0.7}, curves=learning_curves({0: 0.7}, 0.5))
+    without = arm_trial("mimic", {0: 0.7})
+    record_sweep(client, experiment_id, "curves-1", [drawn, other, without])
+    runs = read_runs("curves", store)
+    found = read_curves(runs, store, {drawn.trial_id, without.trial_id})
+    assert found.columns.tolist() == ["trial_id", *c.CURVE_COLUMNS]
+    assert set(found["trial_id"]) == {drawn.trial_id}
+    pd.testing.assert_frame_equal(found, curve_frame(drawn), check_dtype=False)
+    assert found["value"].isna().sum() == 1
+    assert read_curves(runs, store, {without.trial_id}).empty
+    (arm,) = (arm for arm in arms_of(runs) if arm.name == "kdgan")
+    assert (arm.matched, arm.estimator, arm.train_size) == ("none", "concrete", 100)
+
+
+def test_a_trial_of_two_sweeps_has_the_curves_of_its_later_run(
+    store: str, experiment: Make
+) -> None:
+    client, experiment_id = experiment("twice")
+    for sweep, value in (("twice-1", 0.1), ("twice-2", 0.9)):
+        curves = ((0, 0, "valid_accuracy", value),)
+        trial = arm_trial("kdgan", {0: 0.9}, curves=curves)
+        record_sweep(client, experiment_id, sweep, [trial])
+    both = [read_runs("twice", store, sweep) for sweep in ("twice-2", "twice-1")]
+    assert read_curves(merge(both), store, [trial.trial_id])["value"].tolist() == [0.9]
+
+
+def test_a_damaged_file_of_curves_is_named(store: str, experiment: Make, tmp_path: Path) -> None:
+    client, experiment_id = experiment("damaged-curves")
+    record_sweep(client, experiment_id, "damaged-curves-1", [SHARED])
+    runs = read_runs("damaged-curves", store)
+    (tmp_path / "curves.parquet").write_text("not Parquet")
+    client.log_artifact(runs.trials["run_id"][0], str(tmp_path / "curves.parquet"))
+    with pytest.raises(RunsError, match=f"curves.parquet of trial '{SHARED.trial_id}'"):
+        read_curves(runs, store, [SHARED.trial_id])
 
 
 def test_every_page_is_read(store: str, experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,6 +79,8 @@ def test_checks_are_counted_by_means_and_by_seeds() -> None:
     # At 10 the ratios are 1/2 and 9/2, at 20 they are 1 and 2: both fail by the mean.
     assert (checks.held, checks.checks, checks.fails) == (1, 3, (10, 20))
     assert (checks.held_seeds, checks.seed_checks) == (4, 6)
+    equal = count_checks(lower, lower)  # type: ignore[arg-type]
+    assert equal is not None and (equal.held, equal.held_seeds) == (3, 6)
     assert count_checks(lower, {}) is None  # type: ignore[arg-type]
 
 

@@ -309,7 +309,7 @@ def test_the_temperature_changes_the_gradient(name: str) -> None:
         assert float((grads[one] - grads[two]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["score", "expectation"])
+@pytest.mark.parametrize("name", ["score", "expectation", "authors"])
 def test_the_temperature_has_no_effect_without_a_relaxed_sample(name: str) -> None:
     logits, rewards = batch()
     one, two = (gradient(name, logits, rewards, tau) for tau in (1.0, 0.1))

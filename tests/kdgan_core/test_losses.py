@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from kdgan_core.losses import (
+    authors_discriminator_loss,
     discriminator_loss,
     expected_discriminator_loss,
     kl_distillation,
@@ -46,12 +47,20 @@ def by_hand(name: str) -> float:
     x = INPUTS
     g, h, f = x["scores"], x["classifier_logits"], x["teacher_logits"]
     alpha, t, rows = float(x["alpha"]), float(x["temperature"]), len(g)
+    s, positives = float(x["label_smoothing"]), int(x["positives"])
     accept, reject = np.log(sigmoid(g)), np.log(1.0 - sigmoid(g))
     positive = picked(accept, x["labels"]).mean()
     fooled_c = picked(reject, x["classifier_labels"]).mean()
     fooled_t = picked(reject, x["teacher_labels"]).mean()
     p_u, p_c, p_t = np.eye(g.shape[1])[x["labels"][0]], softmax(h), softmax(f)
     soft_h, soft_f = softmax(h / t), softmax(f / t)
+
+    def of_set(drawn: NDArray[np.int64]) -> float:
+        """Cross-entropy of the authors' D: P times the true label, and the drawn ones."""
+        pairs = [-accept[i, y] for i, y in enumerate(x["labels"][0]) for _ in range(positives)]
+        pairs += [-reject[i, y] for row in drawn for i, y in enumerate(row)]
+        return float(np.mean(pairs))
+
     values = {
         "discriminator": -(positive + alpha * fooled_c + (1 - alpha) * fooled_t),
         "naive_discriminator": -(positive + fooled_c),
@@ -63,7 +72,17 @@ def by_hand(name: str) -> float:
         "kl_distillation": t**2 * np.sum(soft_f * np.log(soft_f / soft_h)) / rows,
         "supervised": -np.log(picked(p_c, x["labels"][:1])).mean(),
         "log_rejection": reject.mean(),
-    }
+        "smoothed_discriminator": -(
+            (1 - s) * positive + s * picked(reject, x["labels"]).mean()
+            + alpha * fooled_c + (1 - alpha) * fooled_t
+        ),
+        "smoothed_expected_discriminator": -np.sum(
+            (1 - s) * p_u * accept + (s * p_u + alpha * p_c + (1 - alpha) * p_t) * reject
+        )
+        / rows,
+        "authors_discriminator": alpha * of_set(x["classifier_labels"])
+        + (1 - alpha) * of_set(x["teacher_labels"]),
+    }  # fmt: skip
     return float(values[name])
 
 
@@ -76,6 +95,7 @@ def by_torch(name: str, dtype: torch.dtype) -> float:
     x = tensors(dtype)
     g, h, f, alpha = x["scores"], x["classifier_logits"], x["teacher_logits"], float(x["alpha"])
     one_hot = torch.nn.functional.one_hot(x["labels"][0], g.shape[1])
+    smoothing = float(x["label_smoothing"])
     calls: dict[str, Callable[[], Tensor]] = {
         "discriminator": lambda: discriminator_loss(
             g, x["labels"], x["classifier_labels"], x["teacher_labels"], alpha
@@ -90,6 +110,20 @@ def by_torch(name: str, dtype: torch.dtype) -> float:
         "kl_distillation": lambda: kl_distillation(h, f, float(x["temperature"])),
         "supervised": lambda: supervised_loss(h, x["labels"][0]),
         "log_rejection": lambda: log_rejection(g).mean(),
+        "smoothed_discriminator": lambda: discriminator_loss(
+            g, x["labels"], x["classifier_labels"], x["teacher_labels"], alpha, smoothing
+        ),
+        "smoothed_expected_discriminator": lambda: expected_discriminator_loss(
+            g, one_hot, h.softmax(1), f.softmax(1), alpha, smoothing
+        ),
+        "authors_discriminator": lambda: authors_discriminator_loss(
+            g,
+            x["labels"][0],
+            x["classifier_labels"],
+            x["teacher_labels"],
+            alpha,
+            int(x["positives"]),
+        ),
     }
     return float(calls[name]())
 

@@ -169,6 +169,51 @@ def test_a_search_names_its_best(
     assert lines(console) == ["n=50 best α=0.5 β=1 γ=0.01 τ exponential 1→0.1: validation 75.00 %"]
 
 
+def test_every_arm_of_a_table_in_the_files_order(
+    table: Space, tmp_path: Path, end_trial: Callable[..., object], console: Console
+) -> None:
+    stages = Stages(Task(replace(table, trials=0), "methods"), tmp_path)
+    run_all(stages, end_trial)
+    print_best(stages, console)
+    interval = t_interval([89.0, 91.0])
+    score = f"test 90.00 % [{interval.low:.2f}, {interval.high:.2f}] (2 seeds, 95 % t interval)"
+    assert lines(console) == [
+        f"n={n} {arm}: {score}" for n in (50, 200) for arm in ("kdgan", "mimic", "teacher")
+    ]
+
+
+def test_seeds_that_were_added_to_an_arm_are_in_its_mean(
+    table: Space, tmp_path: Path, end_trial: Callable[..., object], console: Console
+) -> None:
+    one = replace(table, train_sizes=(50,), chosen=("mimic",), trials=0)
+    run_all(Stages(Task(one, "methods"), tmp_path), end_trial)
+    stages = Stages(Task(replace(one, seeds=(0, 1, 2)), "methods"), tmp_path)
+    run_all(stages, end_trial)
+    print_best(stages, console)
+    (line,) = lines(console)
+    assert line.startswith("n=50 mimic: test 89.67 %") and "3 seeds" in line
+
+
+def test_an_arm_in_tuning_has_its_best_on_validation(
+    table: Space, tmp_path: Path, end_trial: Callable[..., object], console: Console
+) -> None:
+    one = replace(table, train_sizes=(50,), chosen=("mimic",))
+    stages = Stages(Task(one, "methods"), tmp_path)
+    row = stages.next_row()
+    assert row is not None
+    end_trial(stages.spool, row.config, 0.75)
+    stages.complete(row.trial_id)
+    print_best(stages, console)
+    assert lines(console) == ["n=50 mimic best: validation 75.00 %"]
+
+
+def test_a_table_is_what_is_drawn_next(
+    table: Space, make_options: Callable[..., Options], console: Console
+) -> None:
+    print_next(table, make_options(mode="methods"), "toy-1a2b3c4d", True, True, console)
+    assert said(console)["plots"] == "python analysis/plot.py toy --table 1"
+
+
 @pytest.mark.parametrize(
     ("storage", "command"),
     [

@@ -103,7 +103,8 @@ def test_a_trial_cut_short_counts_with_the_rounds_it_had(config: TrialConfig) ->
     [
         {"method": "nagan"}, {"batch_size": 10}, {"samples": 2}, {"estimator": "score"},
         {"teacher_steps": 3}, {"discriminator_steps": 0}, {"classifier_steps": 2},
-        {"matmul_precision": "highest"},
+        {"matmul_precision": "highest"}, {"authors_statistic": True}, {"teacher_average": 0.9},
+        {"log_gradient_variance": True},
     ],
     ids=str,
 )  # fmt: skip
@@ -126,6 +127,43 @@ def test_pretraining_is_counted_apart_and_once_for_every_seed(config: TrialConfi
     assert cost.pretraining([config.replace(train_size=200)]).mid == pytest.approx(6.0)
     longer = config.replace(pretrain_steps=40)
     assert cost.pretraining([longer]).mid == pytest.approx(12.0)
+
+
+def test_c_alone_and_t_alone_are_two_kinds(config: TrialConfig) -> None:
+    cost = CostModel()
+    alone = config.replace(method="supervised")
+    cost.learn(alone, ended(8.0))
+    assert not cost.knows(alone.replace(player="teacher"))
+
+
+def test_a_player_that_trials_share_is_pretrained_once(config: TrialConfig) -> None:
+    """Of 20 updates each; a probe says 3 s for three players, 2 s for two."""
+    cost = CostModel()
+    mimic = config.replace(method="mimic")
+    cost.expect(config, Probe(12.0, 3.0))
+    cost.expect(mimic, Probe(12.0, 2.0))
+
+    def seconds(*configs: TrialConfig) -> float:
+        return cost.pretraining(configs).mid
+
+    assert seconds(config, mimic, config.replace(alpha=0.1)) == pytest.approx(2 * 3.0)
+    dropped = mimic.replace(classifier_dropout=0.4)
+    assert seconds(mimic, dropped) == pytest.approx(2 * (2.0 + 1.0))  # another C
+    longer = mimic.replace(teacher_pretrain_steps=60)
+    assert seconds(mimic, longer) == pytest.approx(2 * (2.0 + 3.0))  # another T
+    assert seconds(config.replace(method="codis")) == 0.0
+    cost.learn(config, ended(8.0, prepare=6.0))
+    assert seconds(mimic, dropped) == pytest.approx(2 * 1.0)
+
+
+def test_what_pretraining_took_is_known_where_its_players_came_from_the_cache(
+    config: TrialConfig,
+) -> None:
+    cost = CostModel()
+    seeds = [{"pretrain_seconds": 3.0}, {"pretrain_seconds": 5.0}]
+    cost.learn(config, {**ended(8.0, prepare=0.1), "seeds": seeds})
+    assert cost.pretraining([config.replace(train_size=200)]).mid == pytest.approx(8.0)
+    assert cost.trial_seconds(config) == pytest.approx(8.0 - 0.1)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +302,7 @@ def test_a_probe_takes_time_and_leaves_the_threads(config: TrialConfig, threads:
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert 0.0 < probe.pretrain < probe.train < 60.0
+    assert 0.0 < probe.train < 60.0 and 0.0 < probe.pretrain < 60.0
 
 
 def test_a_probe_scales_with_the_steps_and_works_for_the_shortest_training(space: Space) -> None:
@@ -287,3 +325,18 @@ def test_a_probe_may_be_given_its_data(
     with pytest.raises(DataError):
         probe_seconds(config, None, "cpu")
     assert probe_seconds(config, None, "cpu", dataset=digits).train > 0.0
+
+
+def test_a_probe_times_the_players_that_a_method_pretrains(config: TrialConfig) -> None:
+    """Each as often as it says; a teacher's longer pretraining is not trained for the probe."""
+    codis = probe_seconds(config.replace(method="codis"), None, "cpu")
+    assert codis.pretrain == 0.0
+    mimic = config.replace(method="mimic", pretrain_steps=0)
+    assert probe_seconds(mimic, None, "cpu").pretrain == 0.0
+    long = probe_seconds(mimic.replace(teacher_pretrain_steps=10**9), None, "cpu")
+    assert 1e3 < long.pretrain
+
+
+def test_a_probe_counts_the_gradients_that_are_logged_at_every_check(config: TrialConfig) -> None:
+    logged = config.replace(log_gradient_variance=True, gradient_batches=10**6)
+    assert probe_seconds(logged, None, "cpu").train > 1e3

@@ -30,6 +30,7 @@ from sweeps.manifest import (
     plan_differences,
     read_manifest,
     sweep_id,
+    within,
     write_manifest,
 )
 from sweeps.options import Options
@@ -318,3 +319,65 @@ def test_sizes_of_earlier_commands_are_kept(space: Space) -> None:
     assert set(one["definition"]["sizes"]) == set(one["asked"]["sizes"]) == {"50", "200"}
     assert one["asked"]["sizes"]["200"][0] == 9
     assert one["asked"]["train_sizes"] == [200]
+
+
+def test_what_can_be_added_to_a_table_is_the_same_sweep() -> None:
+    name = name_of("methods")
+    for asked in (
+        {"arms": ("mimic",)}, {"train_sizes": (100, 300)}, {"seeds": 3}, {"trials": 9},
+        {"changes": {"seeds": (4, 5)}},
+    ):  # fmt: skip
+        assert name_of("methods", **asked) == name
+
+
+def test_what_cannot_be_added_to_a_table_is_another_sweep() -> None:
+    names = [
+        name_of("methods"), name_of("study"), name_of("methods", trials=0),
+        name_of("methods", changes={"matched": "steps"}),
+        name_of("methods", changes={"learning_rate": 0.001}),
+        name_of("methods", options=replace(OPTIONS, seed=1)),
+        name_of("methods", options=replace(OPTIONS, early_stopping="off")),
+        name_of("methods", options=replace(OPTIONS, quick=True)),
+    ]  # fmt: skip
+    assert len(set(names)) == len(names)
+    other = replace(OPTIONS, seed=7, sampler="gp", early_stopping="off")
+    assert name_of("methods", options=other, trials=0) == name_of("methods", trials=0)
+
+
+def test_a_table_keeps_what_every_arm_is(table: Space) -> None:
+    old = plan_of(table, "methods")
+    arms = ("kdgan", "mimic", "teacher")
+    assert list(old["definition"]["sizes"]) == [f"{n} {arm}" for n in (50, 200) for arm in arms]
+    assert old["definition"]["arms"]["mimic"] == {"classifier_dropout": [0.0, 0.5]}
+    more = replace(table, chosen=("kdgan", "kdgan+ema"), seeds=(0, 1, 2), trials=7)
+    assert plan_lines(old, plan_of(more, "methods")) == []
+    mimic = replace(table.arms["mimic"], sizes={}, search={"classifier_dropout": (0.0, 0.9)})
+    changed = replace(table, arms={**table.arms, "mimic": mimic}, search_seeds=(100, 101))
+    assert plan_lines(old, plan_of(changed, "methods")) == [
+        "n=50 mimic: steps: 40 -> 20",
+        "search of mimic: classifier_dropout: [0.0, 0.5] -> [0.0, 0.9]",
+        "search seeds: [100] -> [100, 101]",
+    ]
+    kdgan = replace(table.arms["kdgan"], search={})
+    alone = replace(table, chosen=("kdgan",), arms={"kdgan": kdgan})
+    assert "search seeds" not in " ".join(plan_lines(old, plan_of(alone, "methods")))
+
+
+def test_arms_of_earlier_commands_are_kept(table: Space) -> None:
+    old = manifest_of(replace(table, chosen=("mimic",)), "methods")
+    new = manifest_of(replace(table, chosen=("kdgan",)), "methods")
+    keep_sizes(old, new)
+    assert set(new["definition"]["sizes"]) == {
+        f"{n} {arm}" for n in (50, 200) for arm in ("kdgan", "mimic")
+    }
+    assert new["definition"]["arms"].keys() == {"kdgan", "mimic"}
+    assert new["asked"]["arms"] == ["kdgan"]
+
+
+def test_whether_a_finished_table_has_all_that_is_asked_for(table: Space) -> None:
+    old = manifest_of(table, "methods")["asked"]
+    for more in ({"chosen": ("kdgan+ema",)}, {"seeds": (0, 1, 2)}, {"trials": 3},
+                 {"train_sizes": (50, 100)}):  # fmt: skip
+        assert not within(old, manifest_of(replace(table, **more), "methods")["asked"])
+    less = replace(table, chosen=("mimic",), seeds=(1,), trials=1, train_sizes=(200,))
+    assert within(old, manifest_of(less, "methods")["asked"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from kdgan_core import TrialConfig
 from kdgan_core.methods import METHODS, method_of
+from sweeps.arms import Branch
 from sweeps.factors import SpaceError
 from sweeps.loading import load_space
 from sweeps.matching import (
@@ -26,7 +28,7 @@ from sweeps.matching import (
     seconds_price,
     updates_price,
 )
-from sweeps.space import branches
+from sweeps.space import Space, branches
 
 ROLES = (CLASSIFIER, TEACHER, DISCRIMINATOR)
 KDGAN = TrialConfig(
@@ -193,6 +195,31 @@ def test_a_set_number_of_steps_is_kdgans() -> None:
     for branch, own in branches(space, "methods").items():
         config = own.base_config(branch.train_size)
         assert (config.steps == 100) == (branch.arm == "kdgan"), branch
+
+
+def test_a_table_matched_in_seconds(table: Space) -> None:
+    """KDGAN: 20 * (1 + 4 + 4) + 20 * 20 ms = 580 ms; mimic's T takes (20 + 20) * 4 of them, its C
+    20 in pretraining, and the rest are 400 / 3 rounds; the teacher's are 500 / 5."""
+    milliseconds = {
+        50: {
+            "pretrain_classifier": 1, "pretrain_teacher": 4, "pretrain_discriminator": 4,
+            "round": {"kdgan": 20, "mimic": 3, "teacher": 5},
+        }
+    }  # fmt: skip
+    space = replace(
+        table, train_sizes=(50,), fixed={**table.fixed, "matched": "seconds"},
+        update_seconds=milliseconds,
+    )  # fmt: skip
+    found = {b.arm: own.base_config(50) for b, own in branches(space, "methods").items()}
+    assert {arm: config.steps for arm, config in found.items()} == {
+        "kdgan": 20, "mimic": 400 // 3, "teacher": 500 // 5,
+    }  # fmt: skip
+    assert found["mimic"].teacher_pretrain_steps == 40
+    searched = branches(space, "methods")[Branch(50, "mimic")].search
+    assert searched == table.arms["mimic"].search  # at as many rounds
+    unmeasured = replace(space, chosen=("kdgan+ema",))
+    with pytest.raises(SpaceError, match=r"no kdgan\+ema in \[update_seconds.50\] of toy.toml"):
+        branches(unmeasured, "methods")
 
 
 def test_seconds_that_nobody_measured() -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sweeps.arms import Branch
 from sweeps.design import sensitivity_rows
 from sweeps.plan import Plan, PlanError, Row
 from sweeps.space import Space
@@ -147,3 +148,26 @@ def test_a_crash_while_writing_leaves_the_old_plan(
             plan.append([Row(space.base_config(200), "baseline")])
     assert path.read_bytes() == before
     assert Plan(path).rows == [Row(space.base_config(50), "baseline")]
+
+
+def test_a_row_that_is_withdrawn_leaves_a_superseded_trial_and_can_come_back(
+    space: Space, tmp_path: Path
+) -> None:
+    plan = Plan(tmp_path / "plan.parquet")
+    config = space.base_config(50)
+    rows = [Row(config, "methods", "method", arm) for arm in ("a", "b")]
+    plan.append(rows)
+    plan.withdraw(rows[:1])
+    assert plan.rows == Plan(plan.path).rows == rows[1:]
+    plan.withdraw(rows[1:])
+    assert plan.rows == Plan(plan.path).rows == [Row(config, "superseded")]
+    assert plan.append(rows[:1]) == rows[:1]
+    assert plan.rows == Plan(plan.path).rows == rows[:1]
+
+
+def test_a_row_knows_its_branch(space: Space) -> None:
+    config = space.base_config(50)
+    assert Row(config, "methods", "method", "kdgan").branch == Branch(50, "kdgan")
+    assert Row(config, "search", "method", "kdgan").branch == Branch(50, "kdgan")
+    for row in (Row(config, "search"), Row(config, "sensitivity", "beta", "0.1")):
+        assert row.branch == Branch(50)

@@ -340,3 +340,29 @@ def test_a_method_other_than_kdgan_is_called_by_its_name(space: Space) -> None:
     config = space.base_config(50)
     assert describe(Row(config, "baseline")).startswith("α=0.5 β=1")
     assert describe(Row(config.replace(method="supervised"), "baseline")) == "supervised"
+
+
+def test_a_table_is_counted_by_its_arms(
+    table: Space, tmp_path: Path, finish: Callable[..., Row]
+) -> None:
+    one = replace(table, train_sizes=(50,), chosen=("kdgan", "mimic"))
+    stages = Stages(Task(one, "methods"), tmp_path)
+    cost = CostModel()
+    for own in stages.branches.values():
+        cost.expect(own.base_config(50), Probe(EACH, 0.0))
+    snapshot = snap(stages, cost)
+    assert (snapshot.total, expected_trials(stages)) == (6, 6)
+    assert snapshot.seconds_left == pytest.approx(EACH * 2 * (2 * 1 + 1 * 2))
+    finish(stages, 0.6)
+    finish(stages, 0.8)
+    assert [group[1:] for group in of_stages(stages)[1]] == [(0, (100,), 0), (2, (100,), 1)]
+    finish(stages, 0.7)
+    snapshot = snap(stages, cost)
+    assert (snapshot.done, snapshot.total) == (3, 6)
+    assert snapshot.best == {50: (0.8, "kdgan")}
+
+
+def test_an_arm_is_called_by_its_name(space: Space) -> None:
+    config = space.base_config(50)
+    assert describe(Row(config, "methods", "method", "kdgan+ema")) == "kdgan+ema"
+    assert describe(Row(config, "search", "method", "kdgan")) == "kdgan"

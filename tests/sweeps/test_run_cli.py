@@ -69,6 +69,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["digits", "--levels", "tau=linear"], ["'linear'", "kind:start:end"]),
         (["digits", "--max-usd", "5"], ["--max-usd", "--usd-per-hour"]),
         (["digits", "--max-gpu-hours", "5", "--gpus-per-trial", "0"], ["--max-gpu-hours"]),
+        (["digits", "--mode", "methods", "--arms", "kdgan,mimick"], ["'mimick'", "kdgan, nagan"]),
+        (["digits", "--arms", "kdgan"], ["--arms", "--mode methods"]),
+        (["digits", "--mode", "methods", "--factors", "beta"], ["--factors", "--mode methods"]),
+        (["digits", "--mode", "methods", "--levels", "beta=1"], ["--levels", "--mode methods"]),
+        (["digits", "--mode", "methods", "--baseline", "paper"], ["--baseline", "--mode methods"]),
+        (["digits", "--mode", "methods", "--set", "method=kdgan"], ["--set method", "--arms"]),
+        (["digits", "--mode", "methods", "--trials", "-1"], ["trials=-1", "0"]),
+        (["digits", "--set", "matched=steps"], ["matched=steps", "--mode methods"]),
+        (
+            ["digits", "--mode", "methods", "--set", "matched=seconds", "--train-size", "60"],
+            ["update_seconds.60", "python benchmarks/updates.py digits --train-size 60"],
+        ),
         (["digits", "--status", "--json"], ["--json", "--dry-run"]),
     ],
 )
@@ -194,6 +206,18 @@ def test_a_dry_run_writes_nothing(folder: Path) -> None:
     assert facts["trainings"] == size.search * 1 + size.around * 3
     assert facts["usd"]["mid"] == pytest.approx(facts["wall_seconds"]["mid"] * 2.5 / 3600)
     assert facts["sweep_id"].startswith("digits-study-")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_dry_run_of_a_table_has_a_line_for_every_arm_and_writes_nothing(folder: Path) -> None:
+    words = ["digits", "--mode", "methods", "--quick", "--dry-run", "--train-size", "50"]
+    result = run(*words, "--arms", "codis,kdgan", "--trials", "3", "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["sweep_id"].startswith("digits-methods-")
+    assert [size["arm"] for size in facts["sizes"]] == ["kdgan", "codis"]
+    assert facts["rows"] == {"search": 6, "methods": 2}
+    assert facts["trainings"] == 2 * (3 * 1 + 2)
     assert list(folder.iterdir()) == []
 
 

@@ -174,7 +174,9 @@ def test_a_batch_larger_than_the_data_is_all_of_them(plain: TrialConfig) -> None
 def test_a_stream_follows_its_generator(make_config: Callable[..., TrialConfig]) -> None:
     images = torch.randint(0, 17, (23, 1, 8, 8), generator=seeded(), dtype=torch.uint8)
     labels, config = torch.arange(23), make_config(batch_size=5)
-    one, two, other = (Minibatches(images, labels, Pixels(16.0), config, seeded(s)) for s in (1, 1, 2))
+    one, two, other = (
+        Minibatches(images, labels, Pixels(16.0), config, seeded(s)) for s in (1, 1, 2)
+    )
     for _ in range(7):
         (x, y), (x_again, y_again), (_, y_other) = one.next(), two.next(), other.next()
         assert torch.equal(x, x_again)

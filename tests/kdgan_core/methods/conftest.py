@@ -113,6 +113,6 @@ def assert_losses() -> Callable[[str, dict[str, float], dict[str, float]], None]
 
     def check(name: str, found: dict[str, float], by_hand: dict[str, float]) -> None:
         assert found == pytest.approx(by_hand, rel=1e-5)
-        q = Path("/tmp/found.json"); d = json.loads(q.read_text()) if q.exists() else {}; d[name] = found; q.write_text(json.dumps(d))
+        assert found == pytest.approx(GOLDEN[name], rel=1e-4)
 
     return check

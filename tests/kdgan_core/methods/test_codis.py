@@ -53,8 +53,9 @@ def test_without_its_weight_or_its_time_there_are_labels_alone(
 ) -> None:
     scene = make_scene(method="codis", **changes)
     scene.replica.round = 23
-    expected = {role: scene.cross_entropy(x) for role, x in (("teacher", scene.f),
-                                                             ("classifier", scene.h))}
+    expected = {
+        role: scene.cross_entropy(x) for role, x in (("teacher", scene.f), ("classifier", scene.h))
+    }
     assert scene.losses() == pytest.approx(expected, rel=1e-4)
 
 

@@ -27,9 +27,7 @@ def test_the_authors_form_has_no_temperature(
 ) -> None:
     """T^2 times the squared distance of logits over T: T cancels (SPEC of the code)."""
     for temperature in (1.0, 3.0):
-        scene = make_scene(
-            method="distn", distillation="l2", distillation_temperature=temperature
-        )
+        scene = make_scene(method="distn", distillation="l2", distillation_temperature=temperature)
         h, f = scene.h / temperature, scene.f / temperature
         soft = temperature**2 * scene.half_squared_distance(h, f)
         expected = 0.3 * scene.cross_entropy(scene.h) + 0.7 * soft

@@ -128,7 +128,9 @@ def test_modes_of_every_call(method: str, roles: tuple[str, ...], make_scene: Ma
     assert calls == for_d + for_t + for_c
 
 
-@pytest.mark.parametrize("name, value", [("tau", 0.1), ("samples", 9), ("control_variate", "none")])
+@pytest.mark.parametrize(
+    "name, value", [("tau", 0.1), ("samples", 9), ("control_variate", "none")]
+)
 def test_what_the_code_does_not_have(name: str, value: Any, make_scene: MakeScene) -> None:
     expected = make_scene(**AUTHORS).losses()
     if name == "tau":

@@ -36,8 +36,7 @@ def by_hand(scene: Any, smoothing: float = 0.0, targets: Tensor | None = None) -
     to_c = scene.half_squared_distance(f if targets is None else targets, h)
     return {
         "discriminator": -(real + fooled),
-        "teacher": (1 - ALPHA) * picked(reject, own_t)
-        + GAMMA * scene.half_squared_distance(h, f),
+        "teacher": (1 - ALPHA) * picked(reject, own_t) + GAMMA * scene.half_squared_distance(h, f),
         "classifier": ALPHA * picked(reject, own_c) + BETA * to_c,
     }
 
