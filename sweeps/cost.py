@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kdgan_core.replica import Replica
 
 PROBE_ROUNDS = 4
-PROBE_UPDATES = 8  # of each pretrained player
+PROBE_UPDATES = 4  # of each pretrained player
 PROBE_FACTOR = 1.5  # a probe is good to about this factor
 FEW, FEW_FACTOR = 5, 1.25  # with fewer trials than this, their mean is good to about the factor
 ENOUGH = 200  # trials to learn from
@@ -146,7 +146,8 @@ class CostModel:
 
     def knows(self, config: TrialConfig) -> bool:
         """Whether there is an estimate or a measurement for trials of this kind."""
-        return kind(config) in self._first or kind(config) in self._measured
+        known = self._first.keys() | self._measured.keys()
+        return any(one in known for one in _alike(config))
 
     def expect(self, config: TrialConfig, probe: Probe) -> None:
         """Sets the first estimate of the kind of `config`."""
@@ -174,9 +175,10 @@ class CostModel:
     def training(self, config: TrialConfig) -> Estimate:
         """Seconds of a trial whose players are pretrained."""
         rounds = config.rounds * len(config.seeds)
-        measured = self._measured.get(kind(config))
+        known = next(k for k in _alike(config) if k in self._measured or k in self._first)
+        measured = self._measured.get(known)
         if not measured:
-            per_round = self._first[kind(config)]
+            per_round = self._first[known]
             return Estimate(per_round / PROBE_FACTOR, per_round, PROBE_FACTOR * per_round).scaled(
                 rounds
             )
@@ -196,7 +198,7 @@ class CostModel:
         """
         wanted: dict[Player, float] = {}
         for config in configs:
-            rate = self._pretrain.get(kind(config), 0.0)
+            rate = max(self._pretrain.get(one, 0.0) for one in _alike(config))
             for player, updates in _players(config).items():
                 if player not in self._pretrained:
                     wanted.setdefault(player, rate * updates)
@@ -221,6 +223,12 @@ def kind(config: TrialConfig) -> Kind:
     )  # fmt: skip
     batches = config.gradient_batches if config.log_gradient_variance else 0
     return (*(getattr(config, name) for name in names), config.teacher_average > 0.0, batches)
+
+
+def _alike(config: TrialConfig) -> tuple[Kind, Kind]:
+    """The kinds whose cost says what `config` takes, the nearest first: where trials of its own
+    kind are not known, those that look at the test set too."""
+    return kind(config), kind(config.replace(authors_statistic=True))
 
 
 def _players(config: TrialConfig) -> dict[Player, int]:
@@ -269,7 +277,11 @@ def learn_from_storage(
     Returns:
         How many trials it has learned from.
     """
-    kinds = {kind(config) for config in configs}
+    kinds = {
+        kind(one)
+        for config in configs
+        for one in (config, config.replace(authors_statistic=False))  # an arm's, and its tuning's
+    }
     here = {"device": device, "threads": threads, "processor": processor(device)}
     learned = 0
     for path in sorted(storage.glob("*/plan.parquet"), key=_modified, reverse=True):

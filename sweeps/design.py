@@ -88,7 +88,7 @@ def sobol_rows(space: Space, train_size: int, seed: int) -> list[Row]:
 
     if not space.search:
         raise SpaceError("a Sobol design needs a dimension: --set fixes them all")
-    base = space.base_config(train_size).replace(seeds=space.search_seeds)
+    base = space.tuning_config(train_size)
     sequence = qmc.Sobol(len(space.search), scramble=True, rng=seed + train_size)
     drawn = sequence.random_base2(max(1, (space.trials - 1).bit_length()))[: space.trials]
     rows = []

@@ -284,7 +284,7 @@ def _left(
     wanted = _cells(space, options, config, rows, search if options.mode == TABLE else size.search)
     enough = done if options.mode == "sobol" else {t for t in done if outcomes[t] != "stopped"}
     cells = [cell for cell in wanted if cell.trial_id not in enough]
-    one, share = cost.training(config.replace(seeds=space.search_seeds)), Estimate(1.0, 1.0, 1.0)
+    one, share = cost.training(space.tuning_config(branch.train_size)), Estimate(1.0, 1.0, 1.0)
     if options.early_stopping != "off":
         share = STOPPED_SHARE
     seconds = Estimate(*(search * s * x for s, x in zip(one, share, strict=True)))

@@ -65,9 +65,10 @@ class ToCome(NamedTuple):
 
     def costs(self, cost: CostModel) -> Estimate:
         """Seconds of training these trials."""
-        one = cost.training(self.config.replace(seeds=self.config.seeds[:1]))
-        trainings = self.search * len(self.search_seeds) + self.around * len(self.config.seeds)
-        return one.scaled(trainings)
+        cell = self.config.replace(seeds=self.config.seeds[:1])
+        tuned = cost.training(cell.replace(authors_statistic=False))
+        searched = tuned.scaled(self.search * len(self.search_seeds))
+        return searched.plus(cost.training(cell).scaled(self.around * len(self.config.seeds)))
 
 
 def take_snapshot(

@@ -70,7 +70,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         train_size = branch.train_size
         self.space, self.labels = space, branch.labels
-        self.base = space.base_config(train_size).replace(seeds=space.search_seeds)
+        self.base = space.tuning_config(train_size)
         self.distributions = {k: _distribution(v) for k, v in space.search.items()}
         self.study = optuna.create_study(
             study_name=name, storage=_open(journal), direction="maximize", load_if_exists=True
@@ -228,7 +228,8 @@ class Search:
         for dimension, values in self.space.search.items():
             value = getattr(config, dimension_field(dimension))
             if not isinstance(value, str):
-                value = math.log10(value) if dimension.startswith("log10_") else value
+                if dimension.startswith("log10_"):
+                    value = math.log10(value) if value > 0.0 else -math.inf
                 low, high = (float(str(end)) for end in values)
                 value = min(max(value, low), high)
             point[dimension] = value

@@ -71,6 +71,15 @@ class Space:
         except ValueError as error:
             raise SpaceError(str(error)) from None
 
+    def tuning_config(self, train_size: int) -> TrialConfig:
+        """The baseline cell as a search trial has it; an arm's tuning never looks at the test set.
+
+        Raises:
+            SpaceError: as `base_config`.
+        """
+        config = self.base_config(train_size).replace(seeds=self.search_seeds)
+        return config.replace(authors_statistic=False) if self.arm else config
+
 
 def branches(space: Space, mode: str) -> dict[Branch, Space]:
     """What is searched on its own, each with its space: the training sizes, in a table each arm

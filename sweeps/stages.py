@@ -243,7 +243,9 @@ class Stages:
             best = None if found is None else found[0].config
         elif own.baseline_from == "best" and self.mode not in SEARCHING:
             best = self.found(n)
-        base = own.base_config(n) if best is None else best
+        base = own.base_config(n)
+        if best is not None:
+            base = best.replace(authors_statistic=base.authors_statistic)
         return base.replace(seeds=self.space.seeds)
 
     def _withdraw_others(self, branch: Branch, stands: TrialConfig) -> None:
@@ -293,6 +295,6 @@ class Stages:
 
 def _what_is_searched(space: Space, n: int) -> str:
     """Four hex digits that change when the ranges, or what is trained, change: another study."""
-    base = space.base_config(n).replace(seeds=space.search_seeds)
+    base = space.tuning_config(n)
     text = json.dumps([list(space.search.items()), base.as_dict()])
     return hashlib.sha256(text.encode()).hexdigest()[:4]

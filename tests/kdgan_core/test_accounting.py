@@ -138,6 +138,7 @@ def test_the_authors_statistic_is_the_best_of_all_test_evaluations(make_trial: M
     (seed,) = trial.result().seeds
     assert seed.best_test_evaluation == pytest.approx(max(found[1:]))
     assert len(set(found[1:])) > 1
+    assert seed.best_test_evaluation is not None
     assert seed.test_accuracy is not None
     assert seed.best_test_evaluation >= seed.test_accuracy
 
@@ -168,5 +169,6 @@ def test_the_teacher_alone_is_scored_where_it_is_asked_for(make_trial: MakeTrial
         scores[check.step] = float((answers.numpy() == dataset.test_labels).mean())
     (seed,) = trial.result().seeds
     assert seed.best_step is not None
+    assert seed.test_accuracy is not None
     assert seed.test_accuracy == pytest.approx(scores[seed.best_step])
     assert seed.test_accuracy > 0.6 > 0.3 > seed.pretrained_valid_accuracy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +21,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def gradient(loss: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    leaf = at.clone().requires_grad_()
+    loss(leaf).backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
 
@@ -27,10 +36,8 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 def own_gradient(logits: Tensor, scores: Tensor, samples: int, seed: int = 0) -> Tensor:
-    leaf = logits.clone().requires_grad_()
-    authors(leaf, log_rejection(scores), 0.3, samples, True, seeded(seed)).backward()
-    assert leaf.grad is not None
-    return leaf.grad
+    rewards = log_rejection(scores)
+    return gradient(lambda h: authors(h, rewards, 0.3, samples, True, seeded(seed)), logits)
 
 
 def test_the_gradient_regresses_the_drawn_logits_on_ds() -> None:
@@ -92,12 +99,11 @@ def test_the_optimal_discriminator_counts_positives_and_negatives(alpha: float) 
     expected = 5 * p_u / (5 * p_u + 10 * p_a)
 
     def slopes(acceptance: float) -> Tensor:
-        scores = torch.full((1, 3), acceptance, dtype=torch.float64).logit().requires_grad_()
-        authors_discriminator_loss(
-            scores, labels, of_classifier, of_teacher, alpha, positives
-        ).backward()
-        assert scores.grad is not None
-        return scores.grad[0]
+        scores = torch.full((1, 3), acceptance, dtype=torch.float64).logit()
+        drawn = (of_classifier, of_teacher)
+        return gradient(
+            lambda g: authors_discriminator_loss(g, labels, *drawn, alpha, positives), scores
+        )[0]
 
     best = float(expected[0])
     assert abs(float(slopes(best)[0])) < 1e-12
@@ -128,9 +134,10 @@ def test_its_gradient_by_counts() -> None:
             negative += (1 - alpha) * int((of_t[:, i] == y).sum())
             accept = float(g[i, y].sigmoid())
             expected[i, y] = negative * accept - positives * (y == int(labels[i])) * (1 - accept)
-    leaf = g.clone().requires_grad_()
-    authors_discriminator_loss(leaf, labels, of_c, of_t, alpha, positives).backward()
-    torch.testing.assert_close(leaf.grad, expected / (3 * (positives + 6)))
+    found = gradient(
+        lambda g: authors_discriminator_loss(g, labels, of_c, of_t, alpha, positives), g
+    )
+    torch.testing.assert_close(found, expected / (3 * (positives + 6)))
 
 
 # D's loss in NaGAN.
@@ -139,10 +146,9 @@ def test_its_gradient_by_counts() -> None:
 def naive_gradient(
     g: Tensor, labels: Tensor, drawn: Tensor, positives: int = 1, seed: int = 0
 ) -> Tensor:
-    leaf = g.clone().requires_grad_()
-    authors_naive_discriminator_loss(leaf, labels, drawn, positives, seeded(seed)).backward()
-    assert leaf.grad is not None
-    return leaf.grad
+    return gradient(
+        lambda g: authors_naive_discriminator_loss(g, labels, drawn, positives, seeded(seed)), g
+    )
 
 
 def test_naive_targets_are_smoothed() -> None:

@@ -139,15 +139,24 @@ def test_arms_are_chosen_and_keep_the_files_order() -> None:
     assert configs(arms=("mimic", "codis")).keys() == {"mimic", "codis"}
 
 
-def test_the_optional_arm_is_kdgan_but_for_its_name() -> None:
-    found = configs(arms=("kdgan", "kdgan+ema"))
-    assert found["kdgan+ema"] == found["kdgan"].replace(teacher_average=0.995)
+@pytest.mark.parametrize("name", ["cifar10", "digits", "mnist"])
+def test_an_optional_arm_is_kdgan_but_for_what_it_is_named_after(name: str) -> None:
+    arms = load_space(name, "methods").arms
+    optional = tuple(arm for arm in arms if arms[arm].optional)
+    assert "kdgan+ema" in optional
+    n = load_space(name).train_sizes[0]
+    found = configs(name, n, arms=("kdgan", *optional))
+    kdgan = found.pop("kdgan")
+    for arm, config in found.items():
+        changes = {k: v for k, v in arms[arm].fixed.items() if k != "method"}
+        assert changes and config == kdgan.replace(**changes)
+    assert len(set(found.values())) == len(found)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"arms": ("kdgna",)}, "--arms 'kdgna' is not one of kdgan, nagan, .*teacher, kdgan.ema"),
+        ({"arms": ("kdgna",)}, "--arms 'kdgna' is not one of kdgan, nagan, .*kdgan.ema"),
         ({"arms": ("",)}, "--arms '' is not one of"),
         ({"trials": -1}, "trials=-1 .* at least 0"),
         ({"seeds": 0}, "seeds=0"),

@@ -136,6 +136,20 @@ def test_c_alone_and_t_alone_are_two_kinds(config: TrialConfig) -> None:
     assert not cost.knows(alone.replace(player="teacher"))
 
 
+def test_a_tuning_trial_is_taken_to_cost_what_the_tables_do_until_one_has_ended(
+    config: TrialConfig,
+) -> None:
+    cost = CostModel()
+    logged = config.replace(authors_statistic=True)
+    cost.expect(logged, Probe(12.0, 3.0))
+    assert cost.knows(config)
+    assert cost.trial_seconds(config) == pytest.approx(2 * 12.0)
+    assert cost.pretraining([config]).mid == pytest.approx(2 * 3.0)
+    cost.learn(config, ended(8.0))
+    assert cost.trial_seconds(config) == pytest.approx(8.0)
+    assert cost.trial_seconds(logged) == pytest.approx(2 * 12.0)
+
+
 def test_a_player_that_trials_share_is_pretrained_once(config: TrialConfig) -> None:
     """Of 20 updates each; a probe says 3 s for three players, 2 s for two."""
     cost = CostModel()

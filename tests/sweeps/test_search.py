@@ -266,3 +266,14 @@ def test_other_studies_are_closed_but_for_what_is_planned(
     assert states(journal) == [COMPLETE, RUNNING, RUNNING]
     close_studies(journal, but={"another"}, planned={rows[2].trial_id})
     assert states(journal) == [COMPLETE, FAIL, RUNNING]
+
+
+def test_a_baseline_of_which_there_is_no_logarithm_is_not_tried(
+    space: Space, journal: Path
+) -> None:
+    zero = replace(
+        space, search={"log10_codistillation_weight": (-1.0, 1.0)},
+        fixed={**space.fixed, "codistillation_weight": 0.0},
+    )  # fmt: skip
+    search = Search(zero, Branch(50), "toy", journal, "random", 0, [])
+    assert 0.1 <= ask(search).config.codistillation_weight <= 10.0

@@ -121,9 +121,10 @@ def finish(space: Space, folder: Path, drive: Drive, **how: Any) -> None:
         for n in space.train_sizes
         for role, count in (("search", space.trials), ("baseline", 1), ("sensitivity", levels))
     }
-    for n, search in stages.searches.items():
+    for branch, search in stages.searches.items():
+        n = branch.train_size
         assert search.base.trial_id in search.rows
-        best = stages.best(n)
+        best = stages.best(branch)
         assert best is not None
         stands = best[0].config if space.baseline_from == "best" else space.base_config(n)
         assert baseline(stages, n).config == stands.replace(seeds=space.seeds)

@@ -76,6 +76,21 @@ def test_every_arm_is_tuned_apart_then_trained_at_its_best(
         assert moved == {*searched, "seeds"}
 
 
+def test_tuning_never_looks_at_the_test_set(one: Space, tmp_path: Path, drive: Drive) -> None:
+    logged = replace(one, fixed={**one.fixed, "authors_statistic": True})
+    stages = Stages(Task(logged, MODE), tmp_path)
+    drive(stages)
+    assert {(row.role, row.config.authors_statistic) for row in stages.plan} == {
+        ("search", False), (MODE, True),
+    }  # fmt: skip
+    for branch, (row,) in lines(stages).items():
+        best = stages.best(branch)
+        assert best is not None
+        assert row.config == best[0].config.replace(seeds=(0, 1), authors_statistic=True)
+    again = Stages(Task(logged, MODE), tmp_path)
+    assert again.exhausted and drive(again) == []
+
+
 def test_every_arm_has_a_study_that_says_what_it_is(
     one: Space, tmp_path: Path, drive: Drive
 ) -> None:

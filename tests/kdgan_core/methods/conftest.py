@@ -43,7 +43,8 @@ class Scene:
             copy = torch.Generator()
             copy.set_state(dropout.get_state())
         with torch.no_grad():
-            return player(self.images, copy).double()
+            scores: Tensor = player(self.images, copy)
+        return scores.double()
 
     @property
     def h(self) -> Tensor:

@@ -74,6 +74,10 @@ def test_the_targets_are_the_others_as_it_is_now_in_eval_mode(
     """T moves first in a round: C's targets are those of the moved T."""
     replica = make_replica(method="codis", burn_in=0, teacher_steps=2, classifier_steps=2)
     calls: list[tuple[str, bool, float]] = []
+
+    def weight(player: torch.nn.Module) -> float:
+        return float(player.state_dict()["out.weight"].sum())
+
     for name, player in replica.players.items():
 
         def recorded(
@@ -82,16 +86,16 @@ def test_the_targets_are_the_others_as_it_is_now_in_eval_mode(
             forward: Callable[..., torch.Tensor] = player.forward,
         ) -> torch.Tensor:  # fmt: skip
             assert generator in (None, replica.dropout[name])
-            calls.append((name, generator is not None, float(player.out.weight.detach().sum())))
+            calls.append((name, generator is not None, weight(player)))
             return forward(images, generator)
 
-        player.forward = recorded  # type: ignore[method-assign]
+        player.forward = recorded
     replica.method.play_round(replica, 0.5)
     assert [call[:2] for call in calls] == [
         ("teacher", True), ("classifier", False), ("teacher", True), ("classifier", False),
         ("classifier", True), ("teacher", False), ("classifier", True), ("teacher", False),
     ]  # fmt: skip
-    of_teacher = [weight for name, _, weight in calls if name == "teacher"]
-    moved = float(replica.players["teacher"].out.weight.detach().sum())
+    of_teacher = [found for name, _, found in calls if name == "teacher"]
+    moved = weight(replica.players["teacher"])
     assert of_teacher[0] != of_teacher[1] != moved
     assert of_teacher[2:] == [moved, moved]

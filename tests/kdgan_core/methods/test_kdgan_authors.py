@@ -128,12 +128,9 @@ def test_modes_of_every_call(method: str, roles: tuple[str, ...], make_scene: Ma
     assert calls == for_d + for_t + for_c
 
 
-@pytest.mark.parametrize(
-    "name, value", [("tau", 0.1), ("samples", 9), ("control_variate", "none")]
-)
-def test_what_the_code_does_not_have(name: str, value: Any, make_scene: MakeScene) -> None:
+def test_the_code_has_no_temperature_no_k_and_no_control_variate(make_scene: MakeScene) -> None:
     expected = make_scene(**AUTHORS).losses()
-    if name == "tau":
-        assert make_scene(**AUTHORS).losses(tau=value) == expected
-    else:
-        assert make_scene(**AUTHORS, **{name: value}).losses() == expected
+    assert make_scene(**AUTHORS).losses(tau=0.1) == expected
+    changed: list[dict[str, object]] = [{"samples": 9}, {"control_variate": "none"}]
+    for changes in changed:
+        assert make_scene(**{**AUTHORS, **changes}).losses() == expected

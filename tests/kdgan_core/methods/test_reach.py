@@ -105,7 +105,8 @@ def test_each_step_reaches_its_learner_and_no_other(
             for name, player in everybody(replica).items()
             if any(p.grad is not None for p in player.parameters())
         }
-        assert all(bool(p.grad.any()) for p in replica.players[role].parameters())
+        own = [p.grad for p in replica.players[role].parameters()]
+        assert all(gradient is not None and bool(gradient.any()) for gradient in own)
         after = states(replica)
         # The mean of T is moved after T's step, without a gradient.
         steps.append((role, reached, differing(before, after) - {"mean teacher"}))
