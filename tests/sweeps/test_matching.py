@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import runpy
+import tomllib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -226,3 +229,18 @@ def test_seconds_that_nobody_measured() -> None:
     words = r"no \w+ in \[update_seconds.77\] of mnist.toml: .* benchmarks/updates.py mnist --tra"
     with pytest.raises(SpaceError, match=words):
         matched("seconds", train_sizes=(77,))
+
+
+def test_what_the_benchmark_prints_is_what_a_space_reads(table: Space) -> None:
+    from kdgan_core.data import load_dataset
+
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "updates.py"))
+    recipes = benchmark["recipes"](replace(table, chosen=tuple(table.arms)), 50)
+    assert list(recipes) == list(table.arms)
+    dataset = load_dataset("digits", None)
+    players, rounds = benchmark["measure"](recipes, dataset, "cpu", 0.001, 1)
+    read = tomllib.loads(benchmark["toml"](50, players, rounds))["update_seconds"]["50"]
+    for arm in recipes:
+        price = seconds_price(read, arm, "there")
+        assert 0.0 < price.round < 10.0
+        assert all(0.0 < seconds < 10.0 for seconds in price.pretraining.values())
