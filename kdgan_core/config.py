@@ -140,7 +140,8 @@ class TrialConfig:
         choices=("constant", "cosine"),
     )  # fmt: skip
     label_smoothing: float = knob(
-        0.0, "kdgan: D's target for true labels is 1 minus this (not in Algorithm 1)",
+        0.0, "kdgan: D's target for true labels is 1 minus this (not in Algorithm 1, nor"
+        " with estimator authors)",
         low=0.0, high=0.5,
     )  # fmt: skip
 
@@ -170,8 +171,9 @@ class TrialConfig:
     zoom: float = knob(0.1, "largest random zoom per axis, fraction", low=0.0, high=0.9)
     mirroring: bool = knob(False, "mirror every other image at random")
     cutout: float = knob(
-        0.0, "side of a random square set to the mean, fraction of the image's", low=0.0, high=1.0
-    )
+        0.0, "side of a random square set to 0, or to the mean where it is subtracted; fraction of"
+        " the image's", low=0.0, high=1.0,
+    )  # fmt: skip
     matmul_precision: str = knob(
         "medium", "torch's float32 matmul precision: on CUDA 'high' and 'medium' use TF32",
         choices=("highest", "high", "medium"),

@@ -48,8 +48,8 @@ def gradient_variance(replica: Replica, tau: float) -> dict[str, float]:
     Per coordinate over freshly drawn minibatches, labels and dropout, then the mean over the
     coordinates; of the unweighted grad L_AD, of the unweighted grad L_DS and of their mixture
     lambda grad L_AD + (1 - lambda) grad L_DS with lambda = alpha / (alpha + beta). Without a
-    teacher of L_AD alone. Draws from streams of its own, so that training is what it would be
-    without it.
+    teacher of L_AD alone. T and D are in eval mode, with any estimator. Draws from streams of its
+    own, so that training is what it would be without it.
     """
     config, device = replica.config, replica.device
     purpose = f"gradient variance {replica.round}"

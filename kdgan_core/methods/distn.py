@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def play_round(replica: Replica, tau: float) -> None:
-    """C's updates by (1-s) CE + s L_DS; tau has no part. With distillation=l2 it is the form of
-    the authors' MNIST code, where the temperature cancels."""
+    """C's updates by (1-s) CE + s L_DS; tau has no part. With distillation=l2 it has the
+    form of the authors' MNIST code, where the temperature cancels and the mean is also over K."""
     del tau
     pupil_round(replica, distn_loss)
 
