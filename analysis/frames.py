@@ -105,6 +105,20 @@ def write_runs(runs: Runs, path: Path) -> None:
     partial.replace(path)
 
 
+def read_runs_file(path: Path) -> Runs:
+    """Return the runs that `write_runs` wrote.
+
+    Raises:
+        RunsError: If the file is absent or is not one of these.
+    """
+    try:
+        table = pq.read_table(path)
+        facts = json.loads((table.schema.metadata or {})[SWEEP_KEY])
+        return tidy(Sweep(**facts), table.to_pylist())
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise RunsError(f"{path} is not a file of runs that plot.py has written") from error
+
+
 def merge(several: Sequence[Runs]) -> Runs:
     """Return sweeps as one, whose facts name them all.
 

@@ -1,9 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 from handmade import Trial, make_runs, seeds
 
-from analysis.frames import RunsError, merge, origin, recorded_trials
+from analysis.frames import (
+    RunsError,
+    merge,
+    origin,
+    read_runs_file,
+    recorded_trials,
+    write_runs,
+)
 
 
 def test_one_sweep_merged_is_itself() -> None:
@@ -43,3 +53,26 @@ def test_two_data_sets_do_not_go_together() -> None:
     runs = [make_runs([Trial(seeds(0.9), dataset=name)]) for name in ("mnist", "cifar10")]
     with pytest.raises(RunsError, match="sweeps of cifar10 and mnist cannot be put together"):
         merge(runs)
+
+
+def test_runs_come_back_from_their_file(tmp_path: Path) -> None:
+    runs = make_runs([Trial(seeds(0.9)), Trial(seeds(0.8), alpha=0.1)], sweep_id="a-1")
+    write_runs(runs, tmp_path / "runs.parquet")
+    back = read_runs_file(tmp_path / "runs.parquet")
+    assert back.sweep == runs.sweep
+    pd.testing.assert_frame_equal(back.trials, runs.trials)
+    key = ["trial_id", "role", "factor", "level"]
+    pd.testing.assert_frame_equal(
+        back.rows.sort_values(key, ignore_index=True), runs.rows.sort_values(key, ignore_index=True)
+    )
+
+
+@pytest.mark.parametrize("content", [None, b"no parquet", "foreign"])
+def test_what_is_no_file_of_runs_is_refused(content: bytes | str | None, tmp_path: Path) -> None:
+    path = tmp_path / "runs.parquet"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        pd.DataFrame({"a": [1]}).to_parquet(path)
+    with pytest.raises(RunsError, match="is not a file of runs that plot.py has written"):
+        read_runs_file(path)
