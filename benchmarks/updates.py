@@ -23,8 +23,8 @@ import torch
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, load_dataset
 from kdgan_core.players import PLAYERS
+from kdgan_core.precision import matmul_precision
 from kdgan_core.replica import Replica
-from kdgan_core.trial import matmul_precision
 from sweeps.arms import REFERENCE
 from sweeps.cost import pretraining_update, untrained_replica
 from sweeps.environment import hardware, package_versions
@@ -77,12 +77,12 @@ def measure(
     counts: dict[str, int] = {}
     for passed in range(1 + passes):  # the first warms up, and says how many to time at once
         for role, taken in players.items():
-            with matmul_precision(configs[REFERENCE].matmul_precision):
+            with matmul_precision(configs[REFERENCE].matmul_precision, torch.device(device)):
                 one = pretraining_update(replicas[REFERENCE], role, counts.get(role, 2))
             taken += [one] * bool(passed)
             counts.setdefault(role, count_within(seconds, one))
         for arm, points in arms.items():
-            with matmul_precision(configs[arm].matmul_precision):
+            with matmul_precision(configs[arm].matmul_precision, torch.device(device)):
                 for point, taken in points.items():
                     one = round_seconds(replicas[arm], point, counts.get(arm, 1))
                     taken += [one] * bool(passed)

@@ -175,8 +175,8 @@ class TrialConfig:
         " the image's", low=0.0, high=1.0,
     )  # fmt: skip
     matmul_precision: str = knob(
-        "medium", "torch's float32 matmul precision: on CUDA 'high' and 'medium' use TF32",
-        choices=("highest", "high", "medium"),
+        "medium", "torch's float32 matmul precision ('high' and 'medium' use TF32 on CUDA), or"
+        " bfloat16 with float32 weights", choices=("highest", "high", "medium", "bfloat16"),
     )  # fmt: skip
     evaluations: int = knob(20, "validation checks, evenly spaced over the steps", low=1)
     matched: str = knob(

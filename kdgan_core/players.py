@@ -2,7 +2,7 @@
 
 Every player maps images (B, C, S, S) to scores (B, K). Called with a generator it is in training
 mode, dropout drawn from that generator; called without one it is in eval mode. There is no hidden
-mode flag and no global random state.
+mode flag and no global random state. Scores are float32 at any precision.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MLP(nn.Module):
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
         x = drop(F.relu(self.first(images.flatten(1))), self.dropout, generator)
         x = drop(F.relu(self.second(x)), self.dropout, generator)
-        return self.out(x)  # type: ignore[no-any-return]
+        return self.out(x).float()  # type: ignore[no-any-return]
 
 
 class ConvSizes(NamedTuple):
@@ -99,7 +99,7 @@ class LeNet(nn.Module):
         x = F.relu(F.max_pool2d(self.first(images), 2))
         x = F.relu(F.max_pool2d(self.second(x), 2))
         x = drop(F.relu(self.dense(x.flatten(1))), self.dropout, generator)
-        return self.out(x)  # type: ignore[no-any-return]
+        return self.out(x).float()  # type: ignore[no-any-return]
 
 
 class BatchNorm(nn.Module):
@@ -175,7 +175,7 @@ class ResNet(nn.Module):
         x = F.relu(self.norm(self.first(images), is_training))
         for block in self.blocks:
             x = block(x, is_training)
-        return self.out(drop(x.mean(dim=(2, 3)), self.dropout, generator))  # type: ignore[no-any-return]
+        return self.out(drop(x.mean(dim=(2, 3)), self.dropout, generator)).float()  # type: ignore[no-any-return]
 
 
 def build_player(role: str, config: TrialConfig, generator: torch.Generator) -> nn.Module:

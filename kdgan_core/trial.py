@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import load_dataset
 from kdgan_core.files import load_labelled, save_labelled
+from kdgan_core.precision import matmul_precision
 from kdgan_core.replica import Replica
 
 # From best to worst; a trial's outcome is the worst of its seeds'.
@@ -148,7 +148,7 @@ class Trial:
         """
         if self.done:
             raise RuntimeError(f"trial {self.config.trial_id} is done: nothing is left to advance")
-        with matmul_precision(self.config.matmul_precision):
+        with matmul_precision(self.config.matmul_precision, self.device):
             return self._advance()
 
     def _advance(self) -> Evaluation:
@@ -199,7 +199,7 @@ class Trial:
             raise RuntimeError(f"trial {self.config.trial_id} has not been trained yet")
         started = time.perf_counter()
         images, labels = self._test_set()
-        with matmul_precision(self.config.matmul_precision):
+        with matmul_precision(self.config.matmul_precision, self.device):
             seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
         seconds = self._seconds + time.perf_counter() - started
@@ -248,8 +248,8 @@ class Trial:
         state = load_labelled(path, self._label(), self.device)
         if state is None:
             return False
-        with matmul_precision(self.config.matmul_precision):  # the cache may have been cleared
-            replicas = self._make_replicas()
+        with matmul_precision(self.config.matmul_precision, self.device):
+            replicas = self._make_replicas()  # pretrains if the cache has been cleared
         for replica in replicas:
             replica.load_state_dict(state["replicas"][replica.seed])
         self.replicas = replicas
@@ -320,17 +320,6 @@ class Trial:
             best_test_evaluation=replica.best_test_evaluation,
             **cost,
         )
-
-
-@contextlib.contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """torch's float32 matmul precision, a setting of the process, for the length of a block."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _standard_error(proportion: float, count: int) -> float:

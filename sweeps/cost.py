@@ -54,14 +54,14 @@ def probe_seconds(
     import torch
 
     from kdgan_core.data import load_dataset
-    from kdgan_core.trial import matmul_precision
+    from kdgan_core.precision import matmul_precision
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         dataset = dataset or load_dataset(config.dataset, data_dir)
         replica = untrained_replica(config, dataset, device)
-        with matmul_precision(config.matmul_precision):
+        with matmul_precision(config.matmul_precision, torch.device(device)):
             replica.train_to(1)
             started = time.perf_counter()
             replica.train_to(1 + PROBE_ROUNDS)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # Another machine, device, thread count or version rounds differently, and training amplifies it.
 ELSEWHERE_TOLERANCE = 0.02
-NOT_COMPARED = ("seconds",)
+NOT_COMPARED = ("seconds", "train_seconds", "pretrain_seconds")  # also of a seed
 
 Metrics = dict[tuple[str, int], float]  # (name, step) -> value
 
@@ -192,7 +192,7 @@ def differences(recorded: Metrics, replayed: Metrics) -> dict[tuple[str, int], f
     side has no value."""
     found = {}
     for key in sorted(recorded.keys() | replayed.keys()):
-        if key[0] in NOT_COMPARED:
+        if key[0].partition("/")[0] in NOT_COMPARED:
             continue
         if key not in recorded or key not in replayed:
             found[key] = math.inf

@@ -62,9 +62,8 @@ def test_runs_come_back_from_their_file(tmp_path: Path) -> None:
     assert back.sweep == runs.sweep
     pd.testing.assert_frame_equal(back.trials, runs.trials)
     key = ["trial_id", "role", "factor", "level"]
-    pd.testing.assert_frame_equal(
-        back.rows.sort_values(key, ignore_index=True), runs.rows.sort_values(key, ignore_index=True)
-    )
+    read, written = (one.rows.sort_values(key, ignore_index=True) for one in (back, runs))
+    pd.testing.assert_frame_equal(read, written)
 
 
 @pytest.mark.parametrize("content", [None, b"no parquet", "foreign"])
@@ -74,5 +73,5 @@ def test_what_is_no_file_of_runs_is_refused(content: bytes | str | None, tmp_pat
         path.write_bytes(content)
     elif content:
         pd.DataFrame({"a": [1]}).to_parquet(path)
-    with pytest.raises(RunsError, match="is not a file of runs that plot.py has written"):
+    with pytest.raises(RunsError, match="is not a file of runs that"):
         read_runs_file(path)

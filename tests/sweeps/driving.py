@@ -26,7 +26,8 @@ from sweeps.plan import Plan
 from sweeps.spool import read_spool, spool_path
 
 ROOT = Path(__file__).parents[2]
-NOT_COMPARED = {"seconds"}  # wall time: the one metric that differs between equal runs
+# Wall times: the metrics that differ between equal runs.
+NOT_COMPARED = {"seconds", "train_seconds", "pretrain_seconds"}
 
 
 def command(*words: str) -> list[str]:
@@ -126,7 +127,11 @@ def results(sweep: Path) -> dict[str, Any]:
         state = read_spool(spool_path(sweep / "spool", trial_id))
         assert state.result is not None
         checks = [(e["step"], e["tau"], e["metrics"]) for e in state.evaluations]
-        found[trial_id] = (state.result["outcome"], state.result["seeds"], checks)
+        seeds = [
+            {name: value for name, value in seed.items() if name not in NOT_COMPARED}
+            for seed in state.result["seeds"]
+        ]
+        found[trial_id] = (state.result["outcome"], seeds, checks)
     return found
 
 
@@ -151,7 +156,7 @@ def recorded(uri: str, sweep_id: str, experiment: str = "digits") -> dict[str, A
         metrics = {
             name: [(p.step, p.value) for p in client.get_metric_history(run_.info.run_id, name)]
             for name in run_.data.metrics
-            if name not in NOT_COMPARED
+            if name.partition("/")[0] not in NOT_COMPARED
         }
         trial_id = run_.data.tags["trial_id"]
         assert trial_id not in store, f"two runs of trial {trial_id}"
