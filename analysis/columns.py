@@ -225,6 +225,7 @@ GRADIENTS: Final[dict[str, str]] = {
 HISTORY_METRICS: Final[dict[str, str]] = {
     VALID_ACCURACY: "Mean over seeds of validation accuracy at each evaluation.",
     TAU: "Temperature at each evaluation.",
+    "valid_accuracy_teacher": "The same of T where it is trained along: kdgan and codis.",
     "loss_discriminator": "What D descends: minus the objective of Algorithm 1, line 5.",
     "loss_classifier": "What C descends in a method without a discriminator.",
     "loss_teacher": "What T descends in a method without a discriminator.",

@@ -160,6 +160,16 @@ class Replica:
             self.players[self.scored], data.valid_images, data.valid_labels, data.pixels
         )
 
+    def teacher_accuracy(self) -> dict[str, float]:
+        """Validation accuracy of a teacher that is trained along; nothing without one."""
+        if "teacher" not in self.players or self.scored == "teacher":
+            return {}
+        data = self.data
+        found = accuracy(
+            self.players["teacher"], data.valid_images, data.valid_labels, data.pixels
+        )
+        return {"valid_accuracy_teacher": found}
+
     def evaluate_test(self, images: Tensor, labels: Tensor) -> None:
         """The authors' statistic: keeps the best over all test evaluations, chooses nothing."""
         found = accuracy(self.players[self.scored], images, labels, self.data.pixels)

@@ -169,7 +169,9 @@ class Trial:
             if not replica.is_finite():
                 self._diverged.add(replica.seed)
                 continue
-            metrics[replica.seed] = {"valid_accuracy": self._check(replica), **notes}
+            metrics[replica.seed] = {
+                "valid_accuracy": self._check(replica), **replica.teacher_accuracy(), **notes,
+            }  # fmt: skip
             if self.config.log_gradient_variance:
                 metrics[replica.seed] |= replica.gradient_variance()
         self._next_check += 1

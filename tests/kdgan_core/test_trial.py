@@ -224,8 +224,24 @@ def test_the_first_check_is_the_pretrained_player(make_trial: MakeTrial) -> None
     trial = make_trial()
     evaluation = trial.advance()
     assert evaluation.step == 0
-    assert set(evaluation.metrics[0]) == {"valid_accuracy"}
+    assert set(evaluation.metrics[0]) == {"valid_accuracy", "valid_accuracy_teacher"}
     assert trial.replicas[0].round == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_teacher_that_is_trained_along_is_validated(method: str, make_trial: MakeTrial) -> None:
+    trial = make_trial(method=method)
+    trial.advance()
+    metrics = trial.advance().metrics[0]
+    if method not in ("kdgan", "codis"):
+        assert "valid_accuracy_teacher" not in metrics
+        return
+    replica = trial.replicas[0]
+    with torch.no_grad():
+        images = replica.data.pixels.to_input(replica.data.valid_images)
+        predicted = replica.players["teacher"](images).argmax(dim=1)
+    right = (predicted == replica.data.valid_labels).double().mean()
+    assert metrics["valid_accuracy_teacher"] == pytest.approx(float(right))
 
 
 def test_nothing_is_read_or_trained_before_the_first_advance(
