@@ -139,6 +139,9 @@ class TrialConfig:
         "constant", "kdgan: gamma over training; cosine falls to 0 (not in Algorithm 1)",
         choices=("constant", "cosine"),
     )  # fmt: skip
+    discriminator_warmup: int = knob(
+        0, "kdgan, nagan: updates of D alone before the first round (not in Algorithm 1)", low=0
+    )
     label_smoothing: float = knob(
         0.0, "kdgan: D's target for true labels is 1 minus this (not in Algorithm 1, nor"
         " with estimator authors)",

@@ -86,8 +86,12 @@ def seconds_price(table: Mapping[str, Any] | None, arm: str, missing: str) -> Pr
 
 
 def preparation(config: TrialConfig, price: Price) -> float:
-    """Compute of one seed before its first round."""
-    return sum(price.pretraining[role] * count for role, count in pretrained(config).items())
+    """Compute of one seed before its first round: pretraining, and D's head start, whose updates
+    count as those of D in pretraining."""
+    updates = pretrained(config)
+    if DISCRIMINATOR in updates:
+        updates[DISCRIMINATOR] += config.discriminator_warmup
+    return sum(price.pretraining[role] * count for role, count in updates.items())
 
 
 def compute(config: TrialConfig, price: Price) -> float:

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from kdgan_core.replica import Replica
 
 
+def discriminator_updates(replica: Replica) -> int:
+    """Updates of D in this round; the first has its head start in front.
+
+    Pretraining leaves D a classifier, whose scores say which label is likelier and not whether a
+    label is true: C and T are better judged once it has learned to.
+    """
+    config = replica.config
+    return config.discriminator_steps + (config.discriminator_warmup if replica.round == 0 else 0)
+
+
 @torch.no_grad()
 def pseudo_logits(replica: Replica, role: str, images: Tensor) -> Tensor:
     """(B, K) logits of the player whose pseudo labels D is to tell from the true ones."""

@@ -4,7 +4,7 @@ The value function is Eq. 4; alpha weights the classifier's adversarial term and
 teacher's, as in the equation (the authors' code has them the other way round).
 
 Options that are not in Algorithm 1, all off by default: labels in T's or C's loss, a running mean
-of T as C's target, a gamma that falls, smoothed labels for D.
+of T as C's target, a gamma that falls, smoothed labels for D, a head start for D.
 """
 
 from __future__ import annotations
@@ -22,7 +22,12 @@ from kdgan_core.losses import (
     expected_discriminator_loss,
     supervised_loss,
 )
-from kdgan_core.methods.adversarial import adversarial_loss, pseudo_logits, rejection
+from kdgan_core.methods.adversarial import (
+    adversarial_loss,
+    discriminator_updates,
+    pseudo_logits,
+    rejection,
+)
 from kdgan_core.methods.pupil import distillation
 
 if TYPE_CHECKING:
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 
 def play_round(replica: Replica, tau: float) -> None:
     """The round's updates of D, then of T, then of C, each on its own minibatches."""
-    for _ in range(replica.config.discriminator_steps):
+    for _ in range(discriminator_updates(replica)):
         discriminator_step(replica)
     for _ in range(replica.config.teacher_steps):
         teacher_step(replica, tau)

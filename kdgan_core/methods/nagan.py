@@ -13,7 +13,12 @@ from kdgan_core.losses import (
     expected_discriminator_loss,
     naive_discriminator_loss,
 )
-from kdgan_core.methods.adversarial import adversarial_loss, pseudo_logits, rejection
+from kdgan_core.methods.adversarial import (
+    adversarial_loss,
+    discriminator_updates,
+    pseudo_logits,
+    rejection,
+)
 
 if TYPE_CHECKING:
     from kdgan_core.replica import Replica
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 
 def play_round(replica: Replica, tau: float) -> None:
     """The round's updates of D, then those of C, each on its own minibatches."""
-    for _ in range(replica.config.discriminator_steps):
+    for _ in range(discriminator_updates(replica)):
         discriminator_step(replica)
     for _ in range(replica.config.classifier_steps):
         classifier_step(replica, tau)

@@ -62,6 +62,7 @@ IRRELEVANT: dict[str, object] = {
     "distillation": "kl",
     "teacher_average": 0.9,
     "teacher_label_weight": 1.0,
+    "discriminator_warmup": 5,
     "burn_in": 0.5,
     "evaluations": 2,
     "matched": "seconds",

@@ -111,6 +111,7 @@ FACTORS: list[tuple[str, object, dict[str, object]]] = [
     ("teacher_average", 0.9, {}),
     ("gamma_schedule", "cosine", {}),
     ("label_smoothing", 0.1, {}),
+    ("discriminator_warmup", 20, {}),
 ]
 
 

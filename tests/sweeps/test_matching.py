@@ -79,6 +79,13 @@ def test_seconds_are_those_of_each_players_pretraining_and_of_the_rounds() -> No
     assert compute(KDGAN.replace(method="nagan"), price) == pytest.approx(30 * 0.6 + 100 * 2.0)
 
 
+def test_a_head_start_of_the_discriminator_counts() -> None:
+    price = Price({CLASSIFIER: 1.0, TEACHER: 2.0, DISCRIMINATOR: 3.0}, round=5.0)
+    warm = KDGAN.replace(discriminator_warmup=7)
+    assert compute(warm, price) == compute(KDGAN, price) + 7 * 3.0
+    assert compute(SOLO.replace(discriminator_warmup=7), price) == compute(SOLO, price)
+
+
 def test_a_fixed_teacher_has_all_updates_of_kdgans_and_c_the_rest() -> None:
     budget = compute(KDGAN, updates_price(KDGAN))
     for method in FIXED_TEACHER:

@@ -159,3 +159,23 @@ def test_logging_the_variance_and_checking_move_nobody(
     replica.keep_if_best(0.5)
     replica.test_best(replica.data.valid_images, replica.data.valid_labels)
     assert differing(before, states(replica)) == set()
+
+
+@pytest.mark.parametrize("method", ["kdgan", "nagan"])
+def test_a_head_start_moves_the_discriminator_alone_and_comes_once(
+    method: str, make_replica: Callable[..., Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    descend = Replica.descend
+
+    def spy(self: Replica, role: str, loss: torch.Tensor) -> None:
+        order.append(role)
+        descend(self, role, loss)
+
+    replica = make_replica(method=method, discriminator_warmup=3)
+    monkeypatch.setattr(Replica, "descend", spy)
+    replica.train_to(1)
+    first, order[:] = list(order), []
+    replica.train_to(2)
+    assert order[0] == "discriminator" and order.count("discriminator") == 1
+    assert first == ["discriminator"] * 3 + order
