@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib
+import pandas as pd
 from matplotlib.figure import Figure
 
 STYLE: Final = Path(__file__).with_name("figure.mplstyle")
@@ -51,12 +52,13 @@ def draw_caption(figure: Figure, lines: Sequence[str]) -> None:
         figure.text(MARGIN / width, y, text, fontsize=6, color=INK, parse_math=False)
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write the figure to `folder` as .pdf and .png; returns the paths."""
+def save(figure: Figure, points: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write the figure to `folder` as .pdf and .png, what it draws as .csv; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    pdf, png = (folder / f"{name}.{ending}" for ending in ("pdf", "png"))
+    pdf, png, csv = (folder / f"{name}.{ending}" for ending in ("pdf", "png", "csv"))
     with matplotlib.rc_context(fname=STYLE):
         # Without a date the same runs give the same bytes.
         figure.savefig(pdf, metadata={"CreationDate": None})
         figure.savefig(png)
-    return [pdf, png]
+    points.to_csv(csv, index=False)
+    return [pdf, png, csv]

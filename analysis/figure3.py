@@ -95,10 +95,7 @@ def draw_curves(info: CurvesInfo) -> Figure:
 
 def write_figure3(info: CurvesInfo, folder: Path) -> list[Path]:
     """Write figure3.pdf, .png and .csv (what is drawn) to `folder`; returns the paths."""
-    drawn = save(draw_curves(info), folder, "figure3")
-    csv = folder / "figure3.csv"
-    curves_frame(info).to_csv(csv, index=False)
-    return [*drawn, csv]
+    return save(draw_curves(info), curves_frame(info), folder, "figure3")
 
 
 def curves_frame(info: CurvesInfo) -> pd.DataFrame:

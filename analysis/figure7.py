@@ -114,10 +114,7 @@ def draw_variance(info: VarianceInfo) -> Figure:
 
 def write_figure7(info: VarianceInfo, folder: Path) -> list[Path]:
     """Write figure7.pdf, .png and .csv (what is drawn) to `folder`; returns the paths."""
-    drawn = save(draw_variance(info), folder, "figure7")
-    csv = folder / "figure7.csv"
-    variance_frame(info).to_csv(csv, index=False)
-    return [*drawn, csv]
+    return save(draw_variance(info), variance_frame(info), folder, "figure7")
 
 
 def variance_frame(info: VarianceInfo) -> pd.DataFrame:

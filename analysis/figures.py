@@ -108,10 +108,7 @@ def draw_sensitivity(info: SensitivityInfo) -> Figure:
 
 def write_figure(info: SensitivityInfo, folder: Path) -> list[Path]:
     """Write `figure4.pdf`, `.png` and `.csv` (the marks drawn) to `folder`; returns the paths."""
-    drawn = save(draw_sensitivity(info), folder, "figure4")
-    csv = folder / "figure4.csv"
-    points_frame(info).to_csv(csv, index=False)
-    return [*drawn, csv]
+    return save(draw_sensitivity(info), points_frame(info), folder, "figure4")
 
 
 def _layout(info: SensitivityInfo, caption: float, entries: int) -> _Layout:
