@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 import pandas as pd
 
 from analysis import columns as c
-from analysis.frames import Runs
+from analysis.frames import Runs, runs_task
+from analysis.tasks import Metric
 
 FACTORS: Final = ("alpha", "beta", "gamma", "tau")
 SYMBOLS: Final = {
@@ -27,8 +28,8 @@ TRIAL_SEPARATOR: Final = ","
 class SeedPoint(NamedTuple):
     """One seed of a cell, in the trial that counts for it.
 
-    `value` is the test accuracy and `valid` the best validation accuracy, NaN where the seed has
-    no such score: neither if it diverged or failed, no test accuracy if it was stopped early.
+    `value` is the test score and `valid` the best validation score, NaN where the seed has no such
+    score: neither if it diverged or failed, no test score if it was stopped early.
     """
 
     seed: int
@@ -71,20 +72,24 @@ class Cell(NamedTuple):
         return self.tau if factor == "tau" else f"{self.numbers[factor]:g}"
 
 
-def cells_of(runs: Runs) -> list[Cell]:
+def cells_of(runs: Runs, metric: Metric | None = None) -> list[Cell]:
     """Return the cells of a sweep, in the order of their first records.
+
+    Their seeds have the test score of `metric`, by default the one that selects.
 
     Trials of one configuration are one cell: seeds may be added to a sweep later, and the new ones
     are then trained as a trial of their own. A trial that serves only the search stays by itself:
     the search chose by the score of its seeds, so they may not join those that measure.
     """
+    task = runs_task(runs)
+    names = ((metric or task.score).test, task.best_valid)
     measuring = set(runs.rows[runs.rows[c.ROLE] != c.ROLE_SEARCH][c.TRIAL_ID])
     members: dict[Hashable, list[Mapping[str, Any]]] = {}
     for record in runs.trials.to_dict("records"):
         measures = record[c.TRIAL_ID] in measuring
         key = (measures, record[c.CELL_ID if measures else c.TRIAL_ID])
         members.setdefault(key, []).append(record)
-    return [_cell(records) for records in members.values()]
+    return [_cell(records, names) for records in members.values()]
 
 
 def by_trial_id(cells: Iterable[Cell]) -> dict[str, Cell]:
@@ -107,7 +112,7 @@ def differ_only_in(factor: str, cell: Cell, other: Cell) -> bool:
     return same and (factor == "tau" or cell.tau == other.tau)
 
 
-def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:
+def _cell(records: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> Cell:
     """Return the cell of the records of its trials, of which there is one per trial and seed."""
     ordered = sorted(records, key=lambda record: (record[c.STARTED], record[c.TRIAL_ID]))
     trials = {str(record[c.TRIAL_ID]): record for record in ordered}
@@ -124,17 +129,22 @@ def _cell(records: Sequence[Mapping[str, Any]]) -> Cell:
         outcome=max(outcomes, key=c.OUTCOMES.index),
         trial_outcomes=outcomes,
         error=errors[-1] if errors else "",
-        seeds=tuple(_seeds(ordered)),
+        seeds=tuple(_seeds(ordered, names)),
     )
 
 
-def _seeds(ordered: Sequence[Mapping[str, Any]]) -> Iterator[SeedPoint]:
-    """Yield each seed once, ascending, from records in the order that their trials started."""
+def _seeds(ordered: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> Iterator[SeedPoint]:
+    """Yield each seed once, ascending, from records in the order that their trials started.
+
+    Args:
+        ordered: The records.
+        names: The columns of the test score and of the validation score.
+    """
     for seed, record in counting_records(ordered).items():
         outcome = str(record[c.SEED_OUTCOME])
         value, valid = (
             math.nan if outcome in UNSCORED else float(record[c.SEED_PREFIX + name])
-            for name in (c.TEST_ACCURACY, c.BEST_VALID_ACCURACY)
+            for name in names
         )
         yield SeedPoint(seed, outcome, value, valid, str(record[c.TRIAL_ID]))
 

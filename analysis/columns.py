@@ -1,7 +1,7 @@
 """Every run column: its name once, and a sentence saying what it holds.
 
-The recorder writes these names to MLflow and `analysis.runs` reads them back. Accuracies are
-fractions between 0 and 1 throughout; only figures and tables turn them into percent.
+The recorder writes these names to MLflow and `analysis.runs` reads them back. Scores are
+fractions between 0 and 1 throughout; only figures and tables turn accuracies into percent.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ ROLES: Final[dict[str, str]] = {
     ROLE_SENSITIVITY: "A level of one factor, the others at the baseline.",
     ROLE_GRID: "A pair of levels of two factors, the others at the baseline.",
     ROLE_SOBOL: "A point of a scrambled Sobol design over the search space.",
-    ROLE_METHODS: "An arm of Table 1; its factor is 'method' and its level the arm's name.",
+    ROLE_METHODS: "An arm of Table 1 or 2; its factor is 'method' and its level the arm's name.",
     ROLE_SUPERSEDED: "The plan has changed and holds the trial no longer: nothing counts it.",
 }
 
@@ -119,6 +119,7 @@ FACTOR_METHOD: Final = "method"
 
 # Parameters: the fields of the trial's configuration that the analysis uses.
 DATASET: Final = "dataset"
+TAGS_FILE: Final = "tags_file"
 METHOD: Final = "method"
 TRAIN_SIZE: Final = "train_size"
 SEEDS: Final = "seeds"
@@ -138,9 +139,11 @@ MATCHED: Final = "matched"
 LOG_GRADIENT_VARIANCE: Final = "log_gradient_variance"
 
 PARAMS: Final[dict[str, str]] = {
-    DATASET: "Data set: digits, mnist, cifar10, ...",
+    DATASET: "Data set: digits, mnist, cifar10 of images; tags, flickr8k, yfcc-popular, "
+    "yfcc-random of posts.",
+    TAGS_FILE: "The user's file of posts, for the data set tags; empty for generated posts.",
     METHOD: "Training method: kdgan or one of the methods it is compared with.",
-    TRAIN_SIZE: "Number of labelled training images.",
+    TRAIN_SIZE: "Number of labelled training images; 0 for all training posts of a file.",
     SEEDS: "JSON list of the seeds trained in this trial.",
     ALPHA: "Weight of the classifier's adversarial term, in [0, 1], as in the paper's equation.",
     BETA: "Weight of the distillation of the teacher into the classifier.",
@@ -158,11 +161,34 @@ PARAMS: Final[dict[str, str]] = {
     LOG_GRADIENT_VARIANCE: "Whether the variance of C's gradients was measured, True or False.",
 }
 
-# Final metrics of a trial.
+# The two tasks, and the metrics of each: a name's ending and what it measures.
+IMAGES: Final = "images"
+TAGS: Final = "tags"
+ACCURACY: Final = "accuracy"
+MAP: Final = "map"
+TAG_METRICS: Final[dict[str, str]] = {
+    "p_at_3": "precision of the first 3 tags",
+    "p_at_5": "precision of the first 5 tags",
+    "f_at_3": "F of the first 3 tags, the harmonic mean of precision and recall",
+    "f_at_5": "F of the first 5 tags, the harmonic mean of precision and recall",
+    "authors_f_at_3": "F of the first 3 tags with R-precision for recall, the authors' form",
+    "authors_f_at_5": "F of the first 5 tags with R-precision for recall, the authors' form",
+    MAP: "mean average precision",
+    "mrr": "mean reciprocal rank of the first true tag",
+}
+
+# Final metrics of a trial. What a tag trial has of TEST, VALID and BEST_TEST_EVALUATION ends with
+# one of TAG_METRICS.
+TEST: Final = "test_"
+VALID: Final = "valid_"
 TEST_ACCURACY: Final = "test_accuracy"
 BEST_VALID_ACCURACY: Final = "best_valid_accuracy"
 LAST_VALID_ACCURACY: Final = "last_valid_accuracy"
 PRETRAINED_VALID_ACCURACY: Final = "pretrained_valid_accuracy"
+TEST_MAP: Final = "test_map"
+BEST_VALID_MAP: Final = "best_valid_map"
+LAST_VALID_MAP: Final = "last_valid_map"
+PRETRAINED_VALID_MAP: Final = "pretrained_valid_map"
 BEST_STEP: Final = "best_step"
 BEST_TEST_EVALUATION: Final = "best_test_evaluation"
 TRAIN_SECONDS: Final = "train_seconds"
@@ -184,28 +210,66 @@ def _summary(name: str, what: str) -> dict[str, str]:
     }
 
 
-METRICS: Final[dict[str, str]] = {
-    **_summary(TEST_ACCURACY, "test accuracy at the best validation checkpoint"),
-    **_summary(BEST_VALID_ACCURACY, "the best validation accuracy"),
-    SECONDS: "Seconds spent training, all seeds together.",
+# What a trial of each task ends with, and both together.
+METRICS_OF: Final[dict[str, dict[str, str]]] = {
+    IMAGES: {
+        **_summary(TEST_ACCURACY, "test accuracy at the best validation checkpoint"),
+        **_summary(BEST_VALID_ACCURACY, "the best validation accuracy"),
+        SECONDS: "Seconds spent training, all seeds together.",
+    },
+    TAGS: {
+        **{
+            key: sentence
+            for name, what in TAG_METRICS.items()
+            for key, sentence in _summary(
+                TEST + name, f"{what}, on the test images at the best validation checkpoint"
+            ).items()
+        },
+        **_summary(BEST_VALID_MAP, "the best validation MAP"),
+        SECONDS: "Seconds spent training, all seeds together.",
+    },
 }
+METRICS: Final[dict[str, str]] = {**METRICS_OF[IMAGES], **METRICS_OF[TAGS]}
 
 SEED_SUFFIX: Final = "/seed_{seed}"
-
-SEED_METRICS: Final[dict[str, str]] = {
-    TEST_ACCURACY: "Test accuracy of the seed's best validation checkpoint; none if stopped.",
-    BEST_VALID_ACCURACY: "Best validation accuracy over the seed's evaluations.",
-    LAST_VALID_ACCURACY: "Validation accuracy at the seed's last evaluation.",
-    PRETRAINED_VALID_ACCURACY: "Validation accuracy of the pretrained classifier.",
+_COSTS: Final = {
     BEST_STEP: "Training step of the seed's best validation checkpoint.",
-    BEST_TEST_EVALUATION: "Best over all test evaluations, the authors' statistic; none unless "
-    "the trial asked for it.",
     TRAIN_SECONDS: "Seconds of the seed's training, without pretraining and checks.",
     PRETRAIN_SECONDS: "Seconds that pretraining the seed's players took when they were trained.",
     UPDATES_CLASSIFIER: "Optimizer updates of C, pretraining included.",
     UPDATES_TEACHER: "Optimizer updates of T, pretraining included.",
     UPDATES_DISCRIMINATOR: "Optimizer updates of D, pretraining included.",
 }
+
+# The same of a seed.
+SEED_METRICS_OF: Final[dict[str, dict[str, str]]] = {
+    IMAGES: {
+        TEST_ACCURACY: "Test accuracy of the seed's best validation checkpoint; none if stopped.",
+        BEST_VALID_ACCURACY: "Best validation accuracy over the seed's evaluations.",
+        LAST_VALID_ACCURACY: "Validation accuracy at the seed's last evaluation.",
+        PRETRAINED_VALID_ACCURACY: "Validation accuracy of the pretrained classifier.",
+        BEST_TEST_EVALUATION: "Best over all test evaluations, the authors' statistic; none "
+        "unless the trial asked for it.",
+        **_COSTS,
+    },
+    TAGS: {
+        **{
+            TEST + name: f"Test images at the seed's best validation checkpoint: {what}; none if "
+            "stopped."
+            for name, what in TAG_METRICS.items()
+        },
+        BEST_VALID_MAP: "Best validation MAP over the seed's evaluations.",
+        LAST_VALID_MAP: "Validation MAP at the seed's last evaluation.",
+        PRETRAINED_VALID_MAP: "Validation MAP of the pretrained classifier.",
+        **{
+            f"{BEST_TEST_EVALUATION}_{name}": "Best over all test evaluations, each metric by "
+            f"itself, the authors' statistic: {what}; none unless the trial asked for it."
+            for name, what in TAG_METRICS.items()
+        },
+        **_COSTS,
+    },
+}
+SEED_METRICS: Final[dict[str, str]] = {**SEED_METRICS_OF[IMAGES], **SEED_METRICS_OF[TAGS]}
 
 # Metrics with a history: one value an evaluation.
 VALID_ACCURACY: Final = "valid_accuracy"
@@ -226,6 +290,11 @@ HISTORY_METRICS: Final[dict[str, str]] = {
     VALID_ACCURACY: "Mean over seeds of validation accuracy at each evaluation.",
     TAU: "Temperature at each evaluation.",
     "valid_accuracy_teacher": "The same of T where it is trained along: kdgan and codis.",
+    **{
+        VALID + name: f"Mean over seeds of the validation images' {what}, at each evaluation."
+        for name, what in TAG_METRICS.items()
+    },
+    "valid_map_teacher": "Validation MAP of T where it is trained along: kdgan and codis.",
     "loss_discriminator": "What D descends: minus the objective of Algorithm 1, line 5.",
     "loss_classifier": "What C descends in a method without a discriminator.",
     "loss_teacher": "What T descends in a method without a discriminator.",
@@ -256,6 +325,19 @@ CURVE_COLUMNS: Final[dict[str, str]] = {
     STEP: "Updates of C at the evaluation, 0 for the pretrained player.",
     METRIC: "A metric with a history, or 'seconds': of the seed's training until then.",
     VALUE: "Its value; missing where it was not finite.",
+}
+
+# The artifact `images.parquet` of a tag trial that finished: a record a seed and test image.
+IMAGES_FILE: Final = "images.parquet"
+IMAGE_ID: Final = "image_id"
+
+IMAGE_COLUMNS: Final[dict[str, str]] = {
+    "seed": "Seed.",
+    IMAGE_ID: "Test image, as the data set names it.",
+    **{
+        name: f"The image's part in the {what}; missing where it has no tag."
+        for name, what in TAG_METRICS.items()
+    },
 }
 
 

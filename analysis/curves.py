@@ -1,34 +1,44 @@
-"""What Figure 3(a) shows, as plain tuples: validation accuracy over updates and over seconds."""
+"""What Figure 3 shows, as plain tuples: a validation metric over updates and over seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import columns as c
-from analysis.frames import Runs, RunsError, origin
+from analysis.frames import Runs, RunsError, dataset_of, origin, runs_task
 from analysis.methods import BASELINES, KDGAN, NAGAN, Arm, arms_of, named_seeds
 from analysis.paper import DATASET, FIGURE3_SIZE, figure3_curves
 from analysis.stats import LEVEL, t_interval
+from analysis.tasks import IMAGES, TAGS, Task, size_order, size_text
 
 DRAWN: Final = (NAGAN, KDGAN)
 GRID: Final = 101  # points of a band over seconds
-PUBLISHED_TITLE: Final = "as published: test accuracy"
+PUBLISHED_TITLES: Final = {
+    IMAGES.name: "as published: test accuracy (%)",
+    TAGS.name: "as published: P@3, YFCC100M",
+}
 PUBLISHED_NOTE: Final = (
     "As published: a curve of its own kind, on its own axes. It is test accuracy of one run with "
     "50 images, moved so that its maxima are the values printed for n = 100, and smoothed in "
     "pieces; the straight lines are the values drawn there."
+)
+PUBLISHED_TAG_NOTE: Final = (
+    "As published: other data (YFCC100M) and a curve of its own kind, on its own axes. It is P@3 "
+    "of one run on the posts it is tested on; in its second half each point is the smallest, "
+    "largest or mean value of a stretch, at random; noise was added, and the whole rescaled to "
+    "maxima of .290 and .310; the straight lines are the values drawn there."
 )
 
 Floats = NDArray[np.float64]
 
 
 class Line(NamedTuple):
-    """One seed's curve: x and accuracies, both of shape (points,)."""
+    """One seed's curve: x and scores, both of shape (points,)."""
 
     seed: int
     outcome: str
@@ -61,7 +71,7 @@ class ArmCurves(NamedTuple):
 
 
 class Level(NamedTuple):
-    """Where a baseline ends: mean over `n` seeds of its last validation accuracy."""
+    """Where a baseline ends: mean over `n` seeds of its last validation score."""
 
     arm: Arm
     mean: float
@@ -78,9 +88,10 @@ class CurveRow(NamedTuple):
 
 
 class CurvesInfo(NamedTuple):
-    """All that Figure 3(a) draws; accuracies are fractions."""
+    """All that Figure 3 draws, (a) of images or (b) of tags; scores are fractions."""
 
     experiment: str
+    task: Task
     rows: tuple[CurveRow, ...]
     published: dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
     footer: str
@@ -93,11 +104,12 @@ def curve_trials(runs: Runs) -> set[str]:
     Raises:
         RunsError: If there is no arm, or an arm has two configurations at a training size.
     """
-    return {seed.trial_id for arm in arms_of(runs) if arm.name in DRAWN for seed in arm.seeds}
+    names = DRAWN if runs_task(runs).curve_end else (*DRAWN, *BASELINES)
+    return {seed.trial_id for arm in arms_of(runs) if arm.name in names for seed in arm.seeds}
 
 
 def curves_info(runs: Runs, curves: pd.DataFrame, with_published: bool = True) -> CurvesInfo:
-    """Return what Figure 3(a) shows.
+    """Return what Figure 3 shows.
 
     Args:
         runs: A methods sweep, or several put together.
@@ -107,9 +119,11 @@ def curves_info(runs: Runs, curves: pd.DataFrame, with_published: bool = True) -
     Raises:
         RunsError: If neither NaGAN nor KDGAN has a curve.
     """
-    arms = arms_of(runs)
+    arms, task = arms_of(runs), runs_task(runs)
     found = {
-        (arm.train_size, arm.name): _arm_curves(arm, curves) for arm in arms if arm.name in DRAWN
+        (arm.train_size, arm.name): _arm_curves(arm, curves, task.curve.valid)
+        for arm in arms
+        if arm.name in DRAWN
     }
     drawn = {key: one for key, one in found.items() if one.updates or one.broken_updates}
     if not drawn:
@@ -117,24 +131,27 @@ def curves_info(runs: Runs, curves: pd.DataFrame, with_published: bool = True) -
             f"sweep {runs.sweep.sweep_id!r} has no curve of NaGAN or KDGAN to draw: "
             "name one that has with --sweep"
         )
-    sizes = sorted({size for size, _ in drawn})
-    is_paper = with_published and set(runs.trials[c.DATASET]) == {DATASET}
+    sizes = sorted({size for size, _ in drawn}, key=size_order)
+    is_paper = with_published and (task is TAGS or dataset_of(runs) == DATASET)
+    place = sizes[0] if task is TAGS else FIGURE3_SIZE
     rows = tuple(
         CurveRow(
             train_size=size,
             curves=tuple(drawn[size, name] for name in DRAWN if (size, name) in drawn),
-            levels=tuple(_levels([arm for arm in arms if arm.train_size == size])),
-            has_published=is_paper and size == FIGURE3_SIZE,
+            levels=tuple(_levels([arm for arm in arms if arm.train_size == size], curves, task)),
+            has_published=is_paper and size == place,
         )
         for size in sizes
     )
-    published = figure3_curves() if any(row.has_published for row in rows) else {}
+    panel: Literal["a", "b"] = "b" if task is TAGS else "a"
+    published = figure3_curves(panel) if any(row.has_published for row in rows) else {}
     return CurvesInfo(
         experiment=runs.sweep.experiment,
+        task=task,
         rows=rows,
         published=published,
-        footer=_footer(rows, origin(runs)),
-        notes=tuple(_notes(rows, is_paper)),
+        footer=_footer(rows, task, origin(runs)),
+        notes=tuple(_notes(rows, task, is_paper)),
     )
 
 
@@ -191,14 +208,14 @@ def _band(x: Floats, values: Floats) -> Band:
     return Band(x, mean, low, high, len(values))
 
 
-def _arm_curves(arm: Arm, curves: pd.DataFrame) -> ArmCurves:
-    accuracy = seed_lines(arm, curves, c.VALID_ACCURACY)
+def _arm_curves(arm: Arm, curves: pd.DataFrame, metric: str) -> ArmCurves:
+    scores = seed_lines(arm, curves, metric)
     seconds = seed_lines(arm, curves, c.SECONDS)
     outcomes = {seed.seed: seed.outcome for seed in arm.seeds}
-    over_updates = [Line(seed, outcomes[seed], *line) for seed, line in accuracy.items()]
+    over_updates = [Line(seed, outcomes[seed], *line) for seed, line in scores.items()]
     over_seconds = [
         Line(seed, outcomes[seed], *_on(seconds[seed], line))
-        for seed, line in accuracy.items()
+        for seed, line in scores.items()
         if seed in seconds
     ]
     whole = _whole(over_updates)
@@ -212,7 +229,7 @@ def _arm_curves(arm: Arm, curves: pd.DataFrame) -> ArmCurves:
 
 
 def _on(seconds: tuple[Floats, Floats], line: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    """Return the seconds and accuracies of the steps that have both."""
+    """Return the seconds and scores of the steps that have both."""
     shared = np.intersect1d(seconds[0], line[0])
     return seconds[1][np.isin(seconds[0], shared)], line[1][np.isin(line[0], shared)]
 
@@ -222,38 +239,47 @@ def _whole(lines: Sequence[Line]) -> Collection[int]:
     return {line.seed for line in lines if line.outcome not in (c.DIVERGED, c.FAILED)}
 
 
-def _levels(arms: Sequence[Arm]) -> list[Level]:
+def _levels(arms: Sequence[Arm], curves: pd.DataFrame, task: Task) -> list[Level]:
     by_name: Mapping[str, Arm] = {arm.name: arm for arm in arms}
     levels = []
     for name in BASELINES:
         if name in by_name and name not in DRAWN:
-            mean = t_interval(list(by_name[name].scores(c.LAST_VALID_ACCURACY).values()))
+            mean = t_interval(_ends(by_name[name], curves, task))
             if mean.n:
                 levels.append(Level(by_name[name], mean.mean, mean.n))
     return levels
 
 
-def _footer(rows: Sequence[CurveRow], where: str) -> str:
+def _ends(arm: Arm, curves: pd.DataFrame, task: Task) -> list[float]:
+    """Return the last validation score of each seed that trained to the end."""
+    if task.curve_end:
+        return list(arm.scores(task.curve_end).values())
+    broken = {*arm.ended(c.DIVERGED), *arm.ended(c.FAILED)}
+    lines = seed_lines(arm, curves, task.curve.valid)
+    return [float(scores[-1]) for seed, (_, scores) in lines.items() if seed not in broken]
+
+
+def _footer(rows: Sequence[CurveRow], task: Task, where: str) -> str:
     counts = sorted({b.n for row in rows for one in row.curves if (b := one.updates) is not None})
     many = "-".join(str(n) for n in dict.fromkeys(counts[:1] + counts[-1:])) or "no"
     ends = f" and {100 * LEVEL:g} % Student-t interval" if counts[-1:] > [1] else ""
     return (
-        f"Validation accuracy: mean{ends} over {many} seeds. Seconds: of a seed's training, "
-        "without pretraining and checks; a seed's curve is interpolated between its checks, and "
-        "the mean ends where the fastest seed does. Thin lines: where the other methods end, "
-        f"mean of the last validation accuracy. {where}."
+        f"Validation {task.curve.label}: mean{ends} over {many} seeds. Seconds: of a seed's "
+        "training, without pretraining and checks; a seed's curve is interpolated between its "
+        "checks, and the mean ends where the fastest seed does. Thin lines: where the other "
+        f"methods end, mean of the last validation {task.curve.label}. {where}."
     )
 
 
-def _notes(rows: Sequence[CurveRow], is_paper: bool) -> list[str]:
+def _notes(rows: Sequence[CurveRow], task: Task, is_paper: bool) -> list[str]:
     notes = []
     if any(row.has_published for row in rows):
-        notes.append(PUBLISHED_NOTE)
+        notes.append(PUBLISHED_TAG_NOTE if task is TAGS else PUBLISHED_NOTE)
     elif is_paper:
         notes.append(f"The published curve is of n = {FIGURE3_SIZE}, which is not here.")
     for row in rows:
         for one in row.curves:
-            where = f"n = {row.train_size:,}, {one.arm.label}:"
+            where = f"n = {size_text(row.train_size)}, {one.arm.label}:"
             for outcome in (c.DIVERGED, c.FAILED):
                 if one.arm.ended(outcome):
                     seeds = named_seeds(one.arm.ended(outcome))

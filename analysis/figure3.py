@@ -1,7 +1,7 @@
-"""Figure 3(a) drawn from its info: a row per training size, over updates and over seconds.
+"""Figure 3 drawn from its info: a row per training size, over updates and over seconds.
 
-The published curve has a panel of its own: it is of other data (test accuracy), on an axis of
-epochs that are not ours, and starts from a point that was added; no shared axis would be honest.
+The published curve has a panel of its own: it is of other data (test scores), on an axis of epochs
+that are not ours, and has been reshaped; no shared axis would be honest.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.typing import LineStyleType
 
-from analysis.curves import PUBLISHED_TITLE, ArmCurves, Band, CurveRow, CurvesInfo, Line
+from analysis.curves import PUBLISHED_TITLES, ArmCurves, Band, CurveRow, CurvesInfo, Line
 from analysis.drawing import (
     COLOURS,
     INK,
@@ -32,26 +33,28 @@ from analysis.drawing import (
     draw_caption,
     save,
 )
-from analysis.methods import arm_label
+from analysis.methods import RECOMMENDERS, arm_label
 from analysis.strips import EDGE
+from analysis.tasks import Task, size_text
 
 ARM_COLOURS: Final = {
     "kdgan": COLOURS[0], "nagan": COLOURS[1], "distn": COLOURS[2], "mimic": COLOURS[3],
-    "noisy": COLOURS[4], "codis": COLOURS[5], "supervised": "0.45",
+    "noisy": COLOURS[4], "codis": COLOURS[5], "supervised": "0.45", "knn": "0.7",
+    "tagprop": "#332288", "tagfeature": "#999933", "relexample": "#882255",
 }  # fmt: skip
 # Inches, unless said otherwise.
 LEFT, RIGHT, TOP = 0.55, 0.1, 0.28
 ROW, ROW_GAP, COLUMN_GAP = 1.7, 0.52, 0.42
 AXIS: Final = 0.36
 LEGEND_COLUMNS: Final = 6
-SMALLEST_SPAN: Final = 0.01  # accuracy
+SMALLEST_SPAN: Final = 0.01  # of a score
 PUBLISHED_LINE: Final = 0.7
 LEVEL_LINE: Final = 0.7
 FREE_SHARE: Final = 0.05  # of the axis, left free below and above
 
 
 def draw_curves(info: CurvesInfo) -> Figure:
-    """Return Figure 3(a)."""
+    """Return Figure 3."""
     lines = caption_lines(info.footer, info.notes, "figure3.csv")
     columns = 3 if info.published else 2
     with matplotlib.rc_context(fname=STYLE):
@@ -87,7 +90,7 @@ def draw_curves(info: CurvesInfo) -> Figure:
         )
         figure.text(
             MARGIN / WIDTH, (below + (height - TOP - below) / 2) / height,
-            "Validation accuracy (%)", rotation=90, ha="left", va="center", fontsize=7.5,
+            _axis(info.task), rotation=90, ha="left", va="center", fontsize=7.5,
         )  # fmt: skip
         draw_caption(figure, lines)
     return figure
@@ -99,7 +102,7 @@ def write_figure3(info: CurvesInfo, folder: Path) -> list[Path]:
 
 
 def curves_frame(info: CurvesInfo) -> pd.DataFrame:
-    """Return what is drawn, a record a point; accuracies are fractions.
+    """Return what is drawn, a record a point; scores are fractions, in a column of their metric.
 
     `axis` is updates, seconds or epochs (of the published curves), `mark` is mean, seed (one that
     is in no mean), level or published.
@@ -109,10 +112,12 @@ def curves_frame(info: CurvesInfo) -> pd.DataFrame:
     for arm, (epochs, values) in info.published.items():
         place = {"train_size": size, "arm": arm, "axis": "epochs", "mark": "published"}
         records += [
-            {**place, "x": x, "accuracy": value} for x, value in zip(epochs, values, strict=True)
+            {**place, "x": x, "value": value} for x, value in zip(epochs, values, strict=True)
         ]
-    order = ["train_size", "arm", "axis", "mark", "seed", "x", "accuracy", "low", "high", "n"]
-    return pd.DataFrame(records).reindex(columns=order).astype({"seed": "Int64", "n": "Int64"})
+    order = ["train_size", "arm", "axis", "mark", "seed", "x", "value", "low", "high", "n"]
+    frame = pd.DataFrame(records).reindex(columns=order)
+    frame = frame.rename(columns={"value": info.task.curve.name})
+    return frame.astype({"seed": "Int64", "n": "Int64"})
 
 
 def _records(row: CurveRow) -> Iterator[dict[str, object]]:
@@ -125,32 +130,34 @@ def _records(row: CurveRow) -> Iterator[dict[str, object]]:
             if band is not None:
                 for x, mean, low, high in zip(band.x, band.mean, band.low, band.high, strict=True):
                     ends = {"low": low, "high": high, "n": band.n}
-                    yield {**place, "mark": "mean", "x": x, "accuracy": mean, **ends}
+                    yield {**place, "mark": "mean", "x": x, "value": mean, **ends}
             for line in broken:
                 for x, y in zip(line.x, line.y, strict=True):
-                    yield {**place, "mark": "seed", "seed": line.seed, "x": x, "accuracy": y}
+                    yield {**place, "mark": "seed", "seed": line.seed, "x": x, "value": y}
     for level in row.levels:
         place = {"train_size": row.train_size, "arm": level.arm.name, "mark": "level"}
-        yield {**place, "accuracy": level.mean, "n": level.n}
+        yield {**place, "value": level.mean, "n": level.n}
 
 
 def _draw_row(panels: list[Axes], row: CurveRow, info: CurvesInfo, is_first: bool) -> None:
     over_updates, over_seconds = panels[:2]
+    scale = info.task.scale
     for one in row.curves:
         colour = ARM_COLOURS[one.arm.name]
-        _draw_band(over_updates, one.updates, colour)
-        _draw_band(over_seconds, one.seconds, colour)
+        _draw_band(over_updates, one.updates, colour, scale)
+        _draw_band(over_seconds, one.seconds, colour, scale)
         for axes, broken in (
             (over_updates, one.broken_updates), (over_seconds, one.broken_seconds),
         ):  # fmt: skip
             for line in broken:
-                _draw_broken(axes, line, colour)
+                _draw_broken(axes, line, colour, scale)
     for axes in (over_updates, over_seconds):
         for level in row.levels:
             axes.axhline(
-                100 * level.mean, color=ARM_COLOURS[level.arm.name], linewidth=LEVEL_LINE, zorder=2
-            )
-        axes.set_ylim(*_limits(row))
+                scale * level.mean, color=ARM_COLOURS[level.arm.name], linewidth=LEVEL_LINE,
+                linestyle=_level_style(level.arm.name), zorder=2,
+            )  # fmt: skip
+        axes.set_ylim(*(scale * end for end in _limits(row)))
         axes.set_xlim(left=0)
     if not any(_has_seconds(one) for one in row.curves):
         over_seconds.text(
@@ -158,33 +165,32 @@ def _draw_row(panels: list[Axes], row: CurveRow, info: CurvesInfo, is_first: boo
         )
     over_updates.set_xlabel("updates of C after pretraining", labelpad=1)
     over_seconds.set_xlabel("seconds of a seed's training", labelpad=1)
-    titles = [f"n = {row.train_size:,}", "", ""]
+    titles = [f"n = {size_text(row.train_size)}", "", ""]
     if is_first:
         titles[0] = f"(a) over updates, {titles[0]}"
         titles[1] = "(b) over seconds"
     if row.has_published:
-        titles[2] = f"{'(c) ' * is_first}{PUBLISHED_TITLE} (%)"
+        titles[2] = f"{'(c) ' * is_first}{PUBLISHED_TITLES[info.task.name]}"
         _draw_published(panels[2], info)
     for axes, title in zip(panels, titles, strict=False):
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _draw_band(axes: Axes, band: Band | None, colour: str) -> None:
+def _draw_band(axes: Axes, band: Band | None, colour: str, scale: float) -> None:
     if band is None:
         return
-    axes.plot(band.x, 100 * band.mean, color=colour, zorder=4)
+    axes.plot(band.x, scale * band.mean, color=colour, zorder=4)
     if band.n > 1:
-        axes.fill_between(
-            band.x, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0, zorder=1
-        )
+        low, high = scale * band.low, scale * band.high
+        axes.fill_between(band.x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
 
 
-def _draw_broken(axes: Axes, line: Line, colour: str) -> None:
+def _draw_broken(axes: Axes, line: Line, colour: str, scale: float) -> None:
     """Draw a seed that did not train to the end, with a cross where it stops."""
-    axes.plot(line.x, 100 * line.y, color=colour, linewidth=0.6, linestyle=":", zorder=3)
+    axes.plot(line.x, scale * line.y, color=colour, linewidth=0.6, linestyle=":", zorder=3)
     axes.plot(
-        line.x[-1:], 100 * line.y[-1:], marker="x", markersize=4, color="black", zorder=6,
+        line.x[-1:], scale * line.y[-1:], marker="x", markersize=4, color="black", zorder=6,
         linestyle="none", markeredgewidth=0.9,
     )  # fmt: skip
 
@@ -193,7 +199,7 @@ def _draw_published(axes: Axes, info: CurvesInfo) -> None:
     for arm, (epochs, values) in info.published.items():
         is_curve = len(set(values)) > 1
         axes.plot(
-            epochs, [100 * value for value in values], color=ARM_COLOURS[arm],
+            epochs, [info.task.scale * value for value in values], color=ARM_COLOURS[arm],
             linestyle=PUBLISHED_DASHES, linewidth=1.0 if is_curve else PUBLISHED_LINE,
         )  # fmt: skip
     axes.set_xlim(left=0)
@@ -202,7 +208,7 @@ def _draw_published(axes: Axes, info: CurvesInfo) -> None:
 
 
 def _limits(row: CurveRow) -> tuple[float, float]:
-    """Return the percent that both panels of a row show: all means, bands, lines and levels."""
+    """Return the scores that both panels of a row show: all means, bands, lines and levels."""
     values = [level.mean for level in row.levels]
     for one in row.curves:
         for band in (one.updates, one.seconds):
@@ -212,7 +218,16 @@ def _limits(row: CurveRow) -> tuple[float, float]:
         values += [float(y) for line in one.broken_updates for y in line.y]
     low, high = max(min(values), 0.0), min(max(values), 1.0)
     pad = FREE_SHARE * max(high - low, SMALLEST_SPAN)
-    return 100 * max(low - pad, -EDGE), 100 * min(high + pad, 1 + EDGE)
+    return max(low - pad, -EDGE), min(high + pad, 1 + EDGE)
+
+
+def _axis(task: Task) -> str:
+    return f"Validation {task.curve.label}{' (%)' * (task.scale == 100)}"
+
+
+def _level_style(arm: str) -> LineStyleType:
+    """Return how a level is drawn: dotted for recommenders, whose colours are near others'."""
+    return (0, (1, 1)) if arm in RECOMMENDERS else "-"
 
 
 def _has_seconds(one: ArmCurves) -> bool:
@@ -229,7 +244,14 @@ def _legend_handles(info: CurvesInfo) -> list[Line2D | Patch]:
     if any(one.updates is not None and one.updates.n > 1 for one in curves):
         handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label="95 % t interval"))
     handles += [
-        Line2D([], [], color=ARM_COLOURS[name], linewidth=LEVEL_LINE, label=f"{label}, end")
+        Line2D(
+            [],
+            [],
+            color=ARM_COLOURS[name],
+            linewidth=LEVEL_LINE,
+            linestyle=_level_style(name),
+            label=f"{label}, end",
+        )
         for name, label in dict.fromkeys(
             (level.arm.name, level.arm.label) for row in info.rows for level in row.levels
         )

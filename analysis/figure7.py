@@ -35,6 +35,7 @@ from analysis.drawing import (
     draw_caption,
     save,
 )
+from analysis.tasks import size_text
 from analysis.variance import LABELS, NAIVE, VarianceInfo, VariancePanel, lemma_text
 
 LOOKS: Final[dict[str, tuple[str, LineStyleType]]] = {
@@ -204,7 +205,7 @@ def _write_head(axes: Axes, panel: VariancePanel, layout: _Layout) -> None:
     lines = layout.texts.get((panel.train_size, panel.tau), [])
     box = axes.get_position()
     figure = axes.get_figure(root=True)
-    title = f"n = {panel.train_size:,}, {SYMBOLS['tau']} {panel.tau}"
+    title = f"n = {size_text(panel.train_size)}, {SYMBOLS['tau']} {panel.tau}"
     for number, text in enumerate([title, *lines]):
         drop = TITLE - 0.04 + TEXT_LINE * number
         figure.text(  # type: ignore[union-attr]

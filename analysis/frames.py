@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import columns as c
+from analysis.tasks import Task, data_note, task_of
 
 ROW_TYPE: Final = pa.struct(
     [(c.ROLE, pa.string()), (c.FACTOR, pa.string()), (c.LEVEL, pa.string())]
@@ -131,10 +132,15 @@ def merge(several: Sequence[Runs]) -> Runs:
     first = several[0].sweep
     if len(several) == 1:
         return several[0]
-    datasets = {str(name) for runs in several for name in runs.trials[c.DATASET]}
+    datasets = {
+        (str(name), _text(file))
+        for runs in several
+        for name, file in zip(runs.trials[c.DATASET], runs.trials[c.TAGS_FILE], strict=True)
+    }
     if len(datasets) > 1:
+        names = [f"{name} ({file})" if file else name for name, file in sorted(datasets)]
         raise RunsError(
-            f"sweeps of {' and '.join(sorted(datasets))} cannot be put together: "
+            f"sweeps of {' and '.join(names)} cannot be put together: "
             "name sweeps of one data set with --sweep"
         )
     sweeps = [runs.sweep for runs in several]
@@ -158,13 +164,30 @@ def merge(several: Sequence[Runs]) -> Runs:
     )
 
 
+def dataset_of(runs: Runs) -> str:
+    """Return the data set that the runs are of; the names of all, should they be of several."""
+    return _joined(str(name) for name in runs.trials[c.DATASET])
+
+
+def runs_task(runs: Runs) -> Task:
+    """Return the task of the runs' data set."""
+    return task_of(dataset_of(runs))
+
+
+def runs_data_note(runs: Runs) -> str:
+    """Return what must be said of the runs' data wherever they are shown; empty for most."""
+    files = _joined(_text(file) for file in runs.trials[c.TAGS_FILE])
+    return data_note(dataset_of(runs), files)
+
+
 def recorded_trials(runs: Runs) -> int:
     """Return the number of trials recorded, each once a sweep."""
     return len(runs.trials[[c.SWEEP_ID, c.TRIAL_ID]].drop_duplicates())
 
 
 def origin(runs: Runs) -> str:
-    """Return where numbers come from: sweep, commit, and whether the sweep is quick or partial."""
+    """Return where numbers come from: sweep, commit, whether the sweep is quick or partial, and
+    what must be said of its data; without a full stop."""
     sweep, recorded = runs.sweep, recorded_trials(runs)
     commits = ", ".join(commit[:12] for commit in sweep.commit.split(", "))
     sweeps, plural = sweep.sweep_id, "s" * (", " in commits)
@@ -177,12 +200,18 @@ def origin(runs: Runs) -> str:
         text += f", partial: {recorded} of {sweep.planned_trials} planned trials"
     elif not sweep.has_ended:
         text += f", partial: {recorded} trials so far, the sweep has not ended"
-    return text
+    note = runs_data_note(runs)
+    return f"{text}. {note}" if note else text
 
 
 def _joined(texts: Iterable[str]) -> str:
     """Return the different texts in their order, joined with commas."""
     return ", ".join(dict.fromkeys(texts))
+
+
+def _text(value: object) -> str:
+    """Return a text, empty where there is none."""
+    return "" if pd.isna(value) else str(value)
 
 
 def tau_label(kind: str, start: float, end: float) -> str:

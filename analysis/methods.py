@@ -11,12 +11,19 @@ import pandas as pd
 from analysis import columns as c
 from analysis.cells import UNSCORED, counting_records
 from analysis.frames import Runs, RunsError
+from analysis.tasks import IMAGES, SCORES, TAGS, size_order, size_text
 
 KDGAN: Final = "kdgan"
 NAGAN: Final = "nagan"
 TEACHER: Final = "teacher"
-BASELINES: Final = ("codis", "distn", "noisy", "mimic", NAGAN, "supervised")
+# Published tag recommenders, which are fitted rather than trained.
+RECOMMENDERS: Final = ("knn", "tagprop", "tagfeature", "relexample")
+BASELINES: Final = (*RECOMMENDERS, "codis", "distn", "noisy", "mimic", NAGAN, "supervised")
 LABELS: Final = {
+    "knn": "KNN",
+    "tagprop": "TPROP",
+    "tagfeature": "TFEAT",
+    "relexample": "REXMP",
     "codis": "CODIS",
     "distn": "DISTN",
     "noisy": "NOISY",
@@ -28,14 +35,16 @@ LABELS: Final = {
 }
 VARIANT: Final = "+"  # between a method and what an arm changes of it, as in kdgan+ema
 # The paper's order of rows, ours without a game or a teacher last.
-ORDER: Final = ("codis", "distn", "noisy", "mimic", NAGAN, KDGAN, "supervised", TEACHER)
+ORDER: Final = (
+    *RECOMMENDERS, "codis", "distn", "noisy", "mimic", NAGAN, KDGAN, "supervised", TEACHER,
+)  # fmt: skip
 
 
 class ArmSeed(NamedTuple):
     """One seed of an arm, in the trial that counts for it.
 
     `numbers` has every per-seed metric of `columns.SEED_METRICS`, NaN where the seed has none; a
-    seed that diverged or failed has no accuracy.
+    seed that diverged or failed has no score.
     """
 
     seed: int
@@ -45,7 +54,8 @@ class ArmSeed(NamedTuple):
 
     @property
     def is_scored(self) -> bool:
-        return not math.isnan(self.numbers[c.TEST_ACCURACY])
+        """Whether the seed has its task's test score."""
+        return any(not math.isnan(self.numbers[task.score.test]) for task in (IMAGES, TAGS))
 
 
 class Arm(NamedTuple):
@@ -78,7 +88,7 @@ class Arm(NamedTuple):
 
 
 def has_methods(runs: Runs) -> bool:
-    """Return whether any recorded trial is an arm of Table 1."""
+    """Return whether any recorded trial is an arm of Table 1 or 2."""
     return bool(_is_arm(runs.rows).any())
 
 
@@ -103,7 +113,7 @@ def arms_of(runs: Runs) -> list[Arm]:
         for name in names.get(record[c.TRIAL_ID], ()):
             members.setdefault((int(record[c.TRAIN_SIZE]), str(name)), []).append(record)
     arms = [_arm(name, size, records) for (size, name), records in members.items()]
-    return sorted(arms, key=lambda arm: (arm.train_size, arm_place(arm.name)))
+    return sorted(arms, key=lambda arm: (size_order(arm.train_size), arm_place(arm.name)))
 
 
 def arm_label(name: str) -> str:
@@ -150,7 +160,7 @@ def _arm(name: str, size: int, ordered: Sequence[Mapping[str, Any]]) -> Arm:
     for record in ordered:
         if record[c.CELL_ID] != first[c.CELL_ID]:
             raise RunsError(
-                f"{arm_label(name)} at n = {size:,} has two configurations, trial "
+                f"{arm_label(name)} at n = {size_text(size)} has two configurations, trial "
                 f"{first[c.TRIAL_ID]} of sweep {first[c.SWEEP_ID]} and trial "
                 f"{record[c.TRIAL_ID]} of sweep {record[c.SWEEP_ID]}: "
                 "name sweeps that agree with --sweep"
@@ -171,17 +181,9 @@ def _seed(seed: int, record: Mapping[str, Any]) -> ArmSeed:
     outcome = str(record[c.SEED_OUTCOME])
     numbers = {name: float(record[c.SEED_PREFIX + name]) for name in c.SEED_METRICS}
     if outcome in UNSCORED:
-        numbers |= dict.fromkeys(ACCURACIES, math.nan)
+        numbers |= dict.fromkeys(SCORES, math.nan)
     return ArmSeed(seed, outcome, numbers, str(record[c.TRIAL_ID]))
 
 
 def _text(value: object) -> str:
     return "" if pd.isna(value) else str(value)
-
-
-ACCURACIES: Final = (
-    c.TEST_ACCURACY,
-    c.BEST_TEST_EVALUATION,
-    c.BEST_VALID_ACCURACY,
-    c.LAST_VALID_ACCURACY,
-)

@@ -4,33 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import pandas as pd
 
 from analysis import columns as c
 from analysis.curves import curve_trials, curves_info
 from analysis.figure3 import write_figure3
+from analysis.figure5 import figure5_info, write_figure5
 from analysis.figure7 import write_figure7
 from analysis.figures import has_sensitivity, sensitivity_info, write_figure
-from analysis.frames import Runs, RunsError
+from analysis.frames import Runs, RunsError, runs_task
+from analysis.images import image_trials
 from analysis.methods import has_methods
 from analysis.paper import PublishedMode
 from analysis.ranks import rank_text, ranks_of, write_ranks
 from analysis.table1 import table_info
 from analysis.table1_pages import write_table1
+from analysis.table2 import table2_info
+from analysis.table2_pages import write_table2
 from analysis.tables import write_best
+from analysis.tasks import IMAGES, TAGS, Task
 from analysis.variance import variance_info, variance_trials
 
-ReadCurves = Callable[[Collection[str]], pd.DataFrame]
+Read = Callable[[Collection[str]], pd.DataFrame]
+WORDS: Final = {IMAGES.name: "images with one label", TAGS.name: "tag recommendation"}
 
 
 class Wanted(NamedTuple):
-    """What was asked for: Table 1, figures by their numbers; neither is all there are runs for."""
+    """What was asked for: a table and figures by their numbers; neither is all there are runs for.
 
-    table: bool
+    `table` is empty if none was asked for.
+    """
+
+    table: str
     figures: frozenset[str]
     published: PublishedMode
+
+
+class Readers(NamedTuple):
+    """What reads the files of trials by their ids: curves for Figures 3 and 7, images for
+    Table 2."""
+
+    curves: Read
+    images: Read
 
 
 class Done(NamedTuple):
@@ -40,38 +57,41 @@ class Done(NamedTuple):
     said: tuple[str, ...]
 
 
-def write_outputs(runs: Runs, wanted: Wanted, folder: Path, read_curves: ReadCurves) -> Done:
+def write_outputs(runs: Runs, wanted: Wanted, folder: Path, read: Readers) -> Done:
     """Write figures and tables to `folder`.
 
     Args:
         runs: A sweep, or methods sweeps put together.
         wanted: What was asked for.
         folder: Of the experiment, made if absent.
-        read_curves: Trial ids -> their curves, read only for Figures 3 and 7.
+        read: Reads what of the runs is in files of their own.
 
     Raises:
         RunsError: If the runs cannot give what was asked for.
         OSError: If a file cannot be written.
     """
-    is_asked = wanted.table or bool(wanted.figures)
+    is_asked = bool(wanted.table or wanted.figures)
     methods, sensitivity = has_methods(runs), has_sensitivity(runs)
+    task = runs_task(runs)
+    _require_task(runs, wanted, task)
     with_published = wanted.published != "none"
     paths: list[Path] = []
     said: list[str] = []
     if runs.sweep.mode == c.ROLE_METHODS and not methods and not is_asked:
-        return Done((), ("No arm of Table 1 has been trained yet, so there is nothing to write.",))
+        text = f"No arm of Table {task.table} has been trained yet, so there is nothing to write."
+        return Done((), (text,))
     if not methods and not is_asked:
         _one_sweep(runs, "best.md")
         paths.append(write_best(runs, folder))
-    if "4" in wanted.figures or (sensitivity and not is_asked):
-        paths += _figure4(runs, wanted.published, folder, said)
+    if task.figure in wanted.figures or (sensitivity and not is_asked):
+        paths += _sensitivity(runs, wanted.published, folder, said)
     elif not methods and not is_asked:
-        said.append("It has no sensitivity trial, so there is no Figure 4 to draw.")
+        said.append(f"It has no sensitivity trial, so there is no Figure {task.figure} to draw.")
     if wanted.table or (methods and not is_asked):
-        paths += write_table1(table_info(runs, with_published), folder)
+        paths += _table(runs, with_published, folder, read)
     if "3" in wanted.figures or (methods and not is_asked):
         try:
-            curves = read_curves(curve_trials(runs))
+            curves = read.curves(curve_trials(runs))
             paths += write_figure3(curves_info(runs, curves, with_published), folder)
         except RunsError as error:
             if is_asked:
@@ -79,18 +99,45 @@ def write_outputs(runs: Runs, wanted: Wanted, folder: Path, read_curves: ReadCur
             said.append(f"No Figure 3: {error}.")
     logged = variance_trials(runs)
     if "7" in wanted.figures or (logged and not is_asked):
-        paths += write_figure7(variance_info(runs, read_curves(logged)), folder)
+        paths += write_figure7(variance_info(runs, read.curves(logged)), folder)
     return Done(tuple(paths), tuple(said))
 
 
-def _figure4(runs: Runs, published: PublishedMode, folder: Path, said: list[str]) -> list[Path]:
-    """Write Figure 4 and, on mnist, how its ranks compare with the published ones."""
-    _one_sweep(runs, "Figure 4")
+def _require_task(runs: Runs, wanted: Wanted, task: Task) -> None:
+    """Raise if the other task's table or figure was asked for."""
+    other = IMAGES if task is TAGS else TAGS
+    for option, asked, theirs, mine in (
+        ("table", {wanted.table}, other.table, task.table),
+        ("figure", wanted.figures, other.figure, task.figure),
+    ):
+        if theirs in asked:
+            raise RunsError(
+                f"{option.capitalize()} {theirs} is of {WORDS[other.name]}, and "
+                f"{runs.sweep.experiment} is of {WORDS[task.name]}: use --{option} {mine}"
+            )
+
+
+def _table(runs: Runs, with_published: bool, folder: Path, read: Readers) -> list[Path]:
+    """Write the task's table of methods."""
+    if runs_task(runs) is IMAGES:
+        return write_table1(table_info(runs, with_published), folder)
+    images = read.images(image_trials(runs))
+    return write_table2(table2_info(runs, images, with_published), folder)
+
+
+def _sensitivity(
+    runs: Runs, published: PublishedMode, folder: Path, said: list[str]
+) -> list[Path]:
+    """Write Figure 4 and, on mnist, how its ranks compare with the published ones; or Figure 5."""
+    task = runs_task(runs)
+    _one_sweep(runs, f"Figure {task.figure}")
     if not has_sensitivity(runs):
         raise RunsError(
             f"sweep {runs.sweep.sweep_id!r} has no sensitivity trial; name one with --sweep, or "
             f"run: python sweeps/run.py {runs.sweep.experiment} --mode sensitivity"
         )
+    if task is TAGS:
+        return write_figure5(figure5_info(runs, published), folder)
     info = sensitivity_info(runs, published)
     paths = write_figure(info, folder)
     ranks = ranks_of(runs, info) if published != "none" else []

@@ -21,6 +21,25 @@ TABLE1_METHODS: Final = {
 }  # fmt: skip
 TABLE1_LABEL: Final = "published (mean ± standard deviation, as printed)"
 FIGURE3_SIZE: Final = 100  # whose values of Table 1 the published curves were moved to
+# The same for table2.csv and for figure3b.csv and figure5_*.csv.
+TABLE2_DATASETS: Final = {"yfcc-popular": "most_popular", "yfcc-random": "randomly_sampled"}
+TABLE2_METHODS: Final = {
+    "knn": "KNN", "tagprop": "TPROP", "tagfeature": "TFEAT", "relexample": "REXMP",
+    "nagan": "NaGAN", "kdgan": "KDGAN",
+}  # fmt: skip
+TABLE2_LABEL: Final = "published (as printed)"
+# The paper's F@N takes R-precision for its recall: it is compared with no other form.
+TAG_METRICS: Final = {
+    "p_at_3": "P@3", "p_at_5": "P@5", "authors_f_at_3": "F@3", "authors_f_at_5": "F@5",
+    "map": "MAP", "mrr": "MRR",
+}  # fmt: skip
+FIGURE5_METRICS: Final = ("p_at_3", "authors_f_at_3", "map", "mrr")
+FIGURE5_DATASET: Final = "yfcc-popular"
+# Training posts that stand beside published values: all of the user's file, as many as in the
+# authors' code (random tags, popular tags), or as in the paper.
+TAG_SIZES: Final = (0, 8000, 9500, 20_000)
+
+Floats = tuple[float, ...]
 
 
 class PublishedCell(NamedTuple):
@@ -54,28 +73,65 @@ def table1_cell(dataset: str, arm: str, train_size: int) -> PublishedMean | None
     return None
 
 
-def figure3_curves() -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Return arm -> epochs and accuracies of the published Figure 3(a), in its own units."""
-    arms = {name: arm for arm, name in TABLE1_METHODS.items()}
+def table2_cell(dataset: str, arm: str, train_size: int, metric: str) -> float | None:
+    """Return the published value of an arm in a metric, or None if Table 2 has no such cell.
+
+    The cell of NaGAN, most popular tags, MRR is blank on the page.
+    """
+    is_there = dataset in TABLE2_DATASETS and arm in TABLE2_METHODS and metric in TAG_METRICS
+    if not is_there or train_size not in TAG_SIZES:
+        return None
+    frame = pd.read_csv(FOLDER / "table2.csv")
+    (value,) = frame[
+        (frame["label_set"] == TABLE2_DATASETS[dataset])
+        & (frame["method"] == TABLE2_METHODS[arm])
+        & (frame["metric"] == TAG_METRICS[metric])
+    ]["value"]
+    return None if pd.isna(value) else float(value)
+
+
+def figure3_curves(panel: Literal["a", "b"] = "a") -> dict[str, tuple[Floats, Floats]]:
+    """Return arm -> epochs and values of a published panel of Figure 3, in its own units.
+
+    (a) is accuracy on MNIST, (b) is P@3 on YFCC100M.
+    """
+    arms = {name: arm for arm, name in (TABLE1_METHODS | TABLE2_METHODS).items()}
     return {
         arms[str(name)]: (
             tuple(float(epoch) for epoch in curve["epoch"]),
             tuple(float(value) for value in curve["value"]),
         )
-        for name, curve in pd.read_csv(FOLDER / "figure3a.csv").groupby("method", sort=False)
+        for name, curve in pd.read_csv(FOLDER / f"figure3{panel}.csv").groupby(
+            "method", sort=False
+        )
     }
 
 
 def load_figure4(factor: str) -> pd.DataFrame:
     """Return the published Figure 4 panel of `factor`, one record per plotted point."""
-    if factor not in FACTORS:
-        raise ValueError(f"factor is {factor!r}; Figure 4 was published for {', '.join(FACTORS)}")
-    return pd.read_csv(FOLDER / f"figure4_{factor}.csv")
+    return _panel(4, factor)
 
 
-def figure4_curve(
-    factor: str, train_size: int, mode: PublishedMode
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def load_figure5(factor: str) -> pd.DataFrame:
+    """Return the published Figure 5 panel of `factor`, one record per plotted point."""
+    return _panel(5, factor)
+
+
+def published_curve(
+    dataset: str, metric: str, factor: str, train_size: int, mode: PublishedMode
+) -> tuple[Floats, Floats]:
+    """Return levels and values of the published curve that is of the same data, empty if none.
+
+    On mnist that is Figure 4's of the same size, on yfcc-popular Figure 5's.
+    """
+    if dataset == DATASET:
+        return figure4_curve(factor, train_size, mode)
+    if dataset == FIGURE5_DATASET and train_size in TAG_SIZES:
+        return figure5_curve(factor, metric, mode)
+    return (), ()
+
+
+def figure4_curve(factor: str, train_size: int, mode: PublishedMode) -> tuple[Floats, Floats]:
     """Return levels and accuracies of one published curve, ordered by level; empty if none.
 
     Args:
@@ -87,16 +143,21 @@ def figure4_curve(
     if mode == "none" or factor not in FACTORS:
         return (), ()
     frame = load_figure4(factor)
-    level, accuracy = (
-        ("equation_axis", "unshifted_value")
-        if mode == "corrected"
-        else ("printed_axis", "printed_value")
-    )
-    frame = frame[frame["n"] == train_size].sort_values(level)
-    return (
-        tuple(float(value) for value in frame[level]),
-        tuple(float(value) for value in frame[accuracy]),
-    )
+    return _curve(frame[frame["n"] == train_size], mode)
+
+
+def figure5_curve(factor: str, metric: str, mode: PublishedMode) -> tuple[Floats, Floats]:
+    """Return levels and values of one published curve, ordered by level; empty if none.
+
+    Args:
+        factor: alpha, beta, gamma, or tau (which has no published panel).
+        metric: One of FIGURE5_METRICS; others were not drawn.
+        mode: As for Figure 4.
+    """
+    if mode == "none" or factor not in FACTORS or metric not in FIGURE5_METRICS:
+        return (), ()
+    frame = load_figure5(factor)
+    return _curve(frame[frame["metric"] == TAG_METRICS[metric]], mode)
 
 
 def best_figure4_cell(train_size: int) -> PublishedCell | None:
@@ -107,3 +168,20 @@ def best_figure4_cell(train_size: int) -> PublishedCell | None:
         for level, accuracy in zip(*figure4_curve(factor, train_size, "corrected"), strict=True)
     ]
     return max(cells, key=lambda cell: cell.accuracy, default=None)
+
+
+def _panel(figure: int, factor: str) -> pd.DataFrame:
+    if factor not in FACTORS:
+        known = ", ".join(FACTORS)
+        raise ValueError(f"factor is {factor!r}; Figure {figure} was published for {known}")
+    return pd.read_csv(FOLDER / f"figure{figure}_{factor}.csv")
+
+
+def _curve(frame: pd.DataFrame, mode: PublishedMode) -> tuple[Floats, Floats]:
+    level, value = (
+        ("equation_axis", "unshifted_value")
+        if mode == "corrected"
+        else ("printed_axis", "printed_value")
+    )
+    frame = frame.sort_values(level)
+    return tuple(map(float, frame[level])), tuple(map(float, frame[value]))

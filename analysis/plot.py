@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -41,16 +42,16 @@ SETTINGS = {
 )
 @click.option(
     "--table",
-    type=click.Choice(["1"]),
-    help="Write only this: 1 is the table of methods, beside the paper's Table 1.",
+    type=click.Choice(["1", "2"]),
+    help="Write only this: the table of methods beside the paper's, 1 of images, 2 of tags.",
 )
 @click.option(
     "--figure",
     "figures",
-    type=click.Choice(["3", "4", "7"]),
+    type=click.Choice(["3", "4", "5", "7"]),
     multiple=True,
-    help="Write only this (repeatable): 3 is training curves, 4 is sensitivity, 7 is the "
-    "variance of gradients.",
+    help="Write only this (repeatable): 3 is training curves, 4 is sensitivity of images, 5 of "
+    "tags, 7 is the variance of gradients.",
 )
 @click.option(
     "--out",
@@ -71,7 +72,7 @@ SETTINGS = {
     type=click.Choice(["corrected", "printed", "none"]),
     default="corrected",
     show_default=True,
-    help="The paper's curves of Figure 4 (mnist only): on the equation's axes without the "
+    help="The paper's curves of Figure 4 (mnist only) and 5: on the equation's axes without the "
     "constants added for plotting, or as printed; none leaves out all that was published.",
 )
 def main(
@@ -93,6 +94,7 @@ def main(
     \b
     sensitivity   figure4.pdf .png .csv, figure4_ranks.csv and best.md
     methods       table1.md .tex .csv, table1_differences.csv and figure3.pdf .png .csv
+    of tags       figure5 and table2 in place of figure4 and table1
     with log_gradient_variance=true also figure7.pdf .png .csv
 
     \b
@@ -103,24 +105,27 @@ def main(
       python analysis/plot.py mnist --table 1
       python analysis/plot.py mnist --table 1 --sweep mnist-1a2b3c4d --sweep mnist-5e6f7a8b
       python analysis/plot.py mnist --figure 3 --figure 7
+      python analysis/plot.py flickr8k --table 2 --figure 3
+      python analysis/plot.py flickr8k --figure 5
       python analysis/plot.py mnist --tracking-uri http://head-node:5000
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     # Imported here so that --help answers at once.
     from analysis.frames import RunsError, merge, recorded_trials, write_runs
-    from analysis.outputs import Wanted, write_outputs
-    from analysis.runs import read_curves, read_runs
+    from analysis.outputs import Readers, Wanted, write_outputs
+    from analysis.runs import read_curves, read_images, read_runs
 
     try:
         named = dict.fromkeys(sweeps) or (None,)
         runs = merge([read_runs(experiment, tracking_uri, sweep) for sweep in named])
         click.echo(f"Sweep {runs.sweep.sweep_id}: {recorded_trials(runs)} trials.")
         write_runs(runs, runs_file)
-        wanted = Wanted(table is not None, frozenset(figures), published)
-        done = write_outputs(
-            runs, wanted, out / experiment, lambda ids: read_curves(runs, tracking_uri, ids)
+        wanted = Wanted(table or "", frozenset(figures), published)
+        read = Readers(
+            partial(read_curves, runs, tracking_uri), partial(read_images, runs, tracking_uri)
         )
+        done = write_outputs(runs, wanted, out / experiment, read)
     except RunsError as error:
         _stop(str(error), error)
     except OSError as error:

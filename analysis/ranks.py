@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import columns as c
 from analysis.cells import SAME_LEVEL, SYMBOLS
-from analysis.frames import Runs
+from analysis.frames import Runs, dataset_of
 from analysis.paper import DATASET, figure4_curve
 from analysis.sensitivity import Curve, SensitivityInfo
 from analysis.stats import RankCorrelation, spearman
@@ -39,7 +39,7 @@ def ranks_of(runs: Runs, info: SensitivityInfo) -> list[Rank]:
         runs: The sweep.
         info: What its Figure 4 shows.
     """
-    if set(runs.trials[c.DATASET]) != {DATASET}:
+    if dataset_of(runs) != DATASET:
         return []
     return [
         Rank(panel.factor, curve.train_size, levels, spearman(ours, theirs), estimators)

@@ -1,7 +1,7 @@
-"""The only reader of MLflow: one sweep's runs as tidy frames, and the curves of its trials.
+"""The only reader of MLflow: one sweep's runs as tidy frames, curves and images of its trials.
 
 Reading runs costs two small queries and one page per thousand trials of the sweep, however many
-other sweeps the store holds. Curves are a file a trial, so only those wanted are read.
+other sweeps the store holds. Curves and images are a file a trial: only those wanted are read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
@@ -33,11 +33,12 @@ from analysis.frames import (
 )
 
 __all__ = [
-    "SCHEMA", "SWEEP_KEY", "Runs", "RunsError", "Sweep", "read_curves", "read_runs", "tau_label",
-    "tidy", "write_runs",
+    "SCHEMA", "SWEEP_KEY", "Runs", "RunsError", "Sweep", "read_curves", "read_images", "read_runs",
+    "tau_label", "tidy", "write_runs",
 ]  # fmt: skip
 
 CURVE_COLUMNS: Final = [c.TRIAL_ID, *c.CURVE_COLUMNS]
+IMAGE_COLUMNS: Final = [c.TRIAL_ID, *c.IMAGE_COLUMNS]
 PAGE_SIZE: Final = 1000
 SWEEPS_LISTED: Final = 8
 SWEEP_ID_PATTERN: Final = re.compile(r"[\w.-]+")
@@ -85,25 +86,51 @@ def read_curves(runs: Runs, tracking_uri: str, trial_ids: Collection[str]) -> pd
     Raises:
         RunsError: If the store or a file of curves cannot be read.
     """
+    return _read_files(runs, tracking_uri, trial_ids, c.CURVES_FILE, CURVE_COLUMNS)
+
+
+def read_images(runs: Runs, tracking_uri: str, trial_ids: Collection[str]) -> pd.DataFrame:
+    """Return the test scores of some tag trials image by image: trial_id, seed, image_id, a column
+    a metric.
+
+    Args:
+        runs: What `read_runs` returned.
+        tracking_uri: The store they were read from.
+        trial_ids: The trials wanted. One that did not finish has no record.
+
+    Raises:
+        RunsError: If the store or a file of images cannot be read.
+    """
+    return _read_files(runs, tracking_uri, trial_ids, c.IMAGES_FILE, IMAGE_COLUMNS)
+
+
+def _read_files(
+    runs: Runs,
+    tracking_uri: str,
+    trial_ids: Collection[str],
+    file: str,
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Return the records of an artifact of some trials; a trial that lacks it has none."""
     wanted = runs.trials[runs.trials[c.TRIAL_ID].isin(set(trial_ids))].sort_values(c.STARTED)
     run_ids = dict(zip(wanted[c.TRIAL_ID], wanted[c.RUN_ID], strict=True))
     client = MlflowClient(tracking_uri=tracking_uri)
-    frames = [pd.DataFrame(columns=CURVE_COLUMNS)]
+    frames = [pd.DataFrame(columns=columns)]
     try:
         for trial_id, run_id in run_ids.items():
-            if c.CURVES_FILE not in {file.path for file in client.list_artifacts(run_id)}:
+            if file not in {found.path for found in client.list_artifacts(run_id)}:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                path = client.download_artifacts(run_id, c.CURVES_FILE, folder)
-                frames.append(pd.read_parquet(path).assign(**{c.TRIAL_ID: trial_id}))
-    except (MlflowException, OSError, ValueError) as error:  # pyarrow's own are ValueErrors
+                path = client.download_artifacts(run_id, file, folder)
+                frames.append(pd.read_parquet(path).assign(**{c.TRIAL_ID: trial_id})[columns])
+    except (MlflowException, OSError, ValueError, KeyError) as error:  # pyarrow's are ValueErrors
         reason = str(error).strip().splitlines()[0]
         raise RunsError(
-            f"cannot read {c.CURVES_FILE} of trial {trial_id!r} from {tracking_uri!r}: {reason}"
+            f"cannot read {file} of trial {trial_id!r} from {tracking_uri!r}: {reason}"
         ) from error
     if len(frames) > 1:
         frames = frames[1:]
-    return pd.concat(frames, ignore_index=True)[CURVE_COLUMNS]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _require_store(experiment: str, tracking_uri: str) -> None:

@@ -1,9 +1,10 @@
-"""What Figure 4 shows, as plain tuples: the effect of each factor around the baseline cell."""
+"""What Figures 4 and 5 show, as plain tuples: each factor's effect around the baseline cell."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 from analysis import columns as c
@@ -18,10 +19,11 @@ from analysis.cells import (
     differ_only_in,
     distinct,
 )
-from analysis.frames import Runs, origin
-from analysis.paper import DATASET, LABEL, PublishedMode, figure4_curve
+from analysis.frames import Runs, dataset_of, origin, runs_task
 from analysis.paper import FACTORS as PUBLISHED_FACTORS
+from analysis.paper import LABEL, Floats, PublishedMode, published_curve
 from analysis.stats import LEVEL, t_interval
+from analysis.tasks import ACCURACY, IMAGES, Metric, Task, size_order, size_text
 
 LOGARITHMIC: Final = {"beta", "gamma"}
 TAU_KINDS: Final = ("exponential", "linear", "cosine", "constant")
@@ -75,13 +77,15 @@ class Panel(NamedTuple):
 
 
 class SensitivityInfo(NamedTuple):
-    """All that Figure 4 draws and prints; accuracies are fractions."""
+    """All that Figure 4 draws and prints, and Figure 5 of one metric; scores are fractions."""
 
     experiment: str
     train_sizes: tuple[int, ...]
     panels: tuple[Panel, ...]
     footer: str
     notes: tuple[str, ...]
+    task: Task = IMAGES
+    metric: Metric = ACCURACY
 
 
 def has_sensitivity(runs: Runs) -> bool:
@@ -89,17 +93,21 @@ def has_sensitivity(runs: Runs) -> bool:
     return bool((runs.rows[c.ROLE] == c.ROLE_SENSITIVITY).any())
 
 
-def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> SensitivityInfo:
-    """Return what Figure 4 shows of one sweep.
+def sensitivity_info(
+    runs: Runs, published: PublishedMode = "corrected", metric: Metric | None = None
+) -> SensitivityInfo:
+    """Return what Figure 4, or Figure 5 of one metric, shows of one sweep.
 
     Args:
         runs: The sweep's runs; its partial state is drawn as it is and said in the footer.
         published: Which axis and values to take the paper's curves from, if any.
+        metric: Of the runs' task, by default the one that selects.
     """
-    cells = by_trial_id(cells_of(runs))
+    task = runs_task(runs)
+    metric = metric or task.score
+    cells = by_trial_id(cells_of(runs, metric))
     baselines = _baselines(runs, cells)
-    if set(runs.trials[c.DATASET]) != {DATASET}:
-        published = "none"
+    published_of = partial(published_curve, dataset_of(runs), metric.name, mode=published)
     panels: list[Panel] = []
     notes: list[str] = []
     for factor in FACTORS:
@@ -108,19 +116,23 @@ def sensitivity_info(runs: Runs, published: PublishedMode = "corrected") -> Sens
         if not chosen:
             notes.append(f"No sensitivity trial of {SYMBOLS[factor]} yet.")
             continue
-        panel = _panel(factor, chosen, baselines, published, notes)
+        panel = _panel(factor, chosen, baselines, published_of, notes)
         panels.append(panel)
         notes.extend(_gaps(panel, {cell.trial_id: cell for cell in cells.values()}))
     drawn = {point.trial_id: point for point in _points(panels)}
     failed = sum(cell.failed_trials for cell in distinct(cells.values()) if cell.trial_id in drawn)
-    if published != "none" and any(panel.published for panel in panels):
-        notes.insert(0, _published_note(published))
+    if any(panel.published for panel in panels):
+        notes.insert(0, f"Dashed: {published_text(published)}")
     return SensitivityInfo(
         experiment=runs.sweep.experiment,
-        train_sizes=tuple(sorted({curve.train_size for p in panels for curve in p.curves})),
+        train_sizes=tuple(
+            sorted({curve.train_size for p in panels for curve in p.curves}, key=size_order)
+        ),
         panels=tuple(panels),
         footer=_footer(runs, list(drawn.values()), failed),
         notes=tuple(dict.fromkeys(notes)),
+        task=task,
+        metric=metric,
     )
 
 
@@ -135,23 +147,23 @@ def _panel(
     factor: str,
     chosen: list[Cell],
     baselines: dict[int, Cell],
-    published: PublishedMode,
+    published_of: Callable[[str, int], tuple[Floats, Floats]],
     notes: list[str],
 ) -> Panel:
     """Return one panel; says in `notes` which trials it leaves out and why."""
     members: dict[int, list[Cell]] = {}
-    for size in sorted({cell.train_size for cell in chosen}):
+    for size in sorted({cell.train_size for cell in chosen}, key=size_order):
         mine = [cell for cell in chosen if cell.train_size == size]
         baseline = baselines.get(size)
         if baseline is None:
-            notes.append(f"n = {size:,}: no baseline trial recorded.")
+            notes.append(f"n = {size_text(size)}: no baseline trial recorded.")
             members[size] = mine
             continue
         around = [cell for cell in mine if differ_only_in(factor, cell, baseline)]
         stray = sum(len(cell.trial_ids) for cell in mine if cell not in around)
         if stray:
             notes.append(
-                f"n = {size:,}: {stray} {SYMBOLS[factor]} trial(s) around "
+                f"n = {size_text(size)}: {stray} {SYMBOLS[factor]} trial(s) around "
                 "another baseline are not drawn."
             )
         members[size] = [baseline, *around]
@@ -172,7 +184,7 @@ def _panel(
         published=tuple(
             PublishedCurve(size, levels, values)
             for size in members
-            for levels, values in [figure4_curve(factor, size, published)]
+            for levels, values in [published_of(factor, size)]
             if levels
         ),
     )
@@ -234,7 +246,7 @@ def _categories(wanted: set[str], by_label: dict[str, Cell]) -> tuple[tuple[str,
     if len(own) < 2:
         return tuple(sorted(by_label, key=key)), []
     notes = [
-        f"n = {by_label[label].train_size:,}: the baseline's {SYMBOLS['tau']} is {label}."
+        f"n = {size_text(by_label[label].train_size)}: the baseline's {SYMBOLS['tau']} is {label}."
         for label in sorted(own, key=lambda label: by_label[label].train_size)
     ]
     return (BASELINE_CATEGORY, *sorted(wanted, key=key)), notes
@@ -251,7 +263,7 @@ def _gaps(panel: Panel, cells: dict[str, Cell]) -> Iterator[str]:
     """Yield a sentence for what a curve lacks: trials not run, cells and seeds without a score."""
     symbol = SYMBOLS[panel.factor]
     for curve in panel.curves:
-        size = f"n = {curve.train_size:,}"
+        size = f"n = {size_text(curve.train_size)}"
         missing = [point.label for point in curve.points if point.outcome == MISSING]
         if missing:
             yield f"{size}: no trial yet at {symbol} = {', '.join(missing)}."
@@ -291,7 +303,8 @@ def _named(seeds: list[SeedPoint]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(str(seed.seed) for seed in seeds)}"
 
 
-def _published_note(published: PublishedMode) -> str:
+def published_text(published: PublishedMode) -> str:
+    """Return what the published curves are and on which axes they stand."""
     alpha, beta, gamma = (SYMBOLS[factor] for factor in PUBLISHED_FACTORS)
     if published == "printed":
         how = f"as printed ({alpha} weights the teacher, {beta} and {gamma} as the ticks say)"
@@ -300,7 +313,7 @@ def _published_note(published: PublishedMode) -> str:
             f"on the equation's axes ({alpha} weights the classifier, {beta} and {gamma} as run), "
             "without the constants added for plotting"
         )
-    return f"Dashed: {LABEL}, {how}; the paper has panels for {alpha}, {beta}, {gamma} only."
+    return f"{LABEL}, {how}; the paper has panels for {alpha}, {beta}, {gamma} only."
 
 
 def _footer(runs: Runs, points: list[Point], failed: int) -> str:
@@ -324,7 +337,7 @@ def _footer(runs: Runs, points: list[Point], failed: int) -> str:
     # A collapsed seed of a trial that was stopped early has no test score.
     collapsed = sum(seed.outcome == c.COLLAPSED and not math.isnan(seed.value) for seed in seeds)
     return (
-        f"{statistic} Score: test accuracy at each seed's best validation checkpoint. "
+        f"{statistic} {runs_task(runs).statement} "
         f"Seeds collapsed: {collapsed} (in the mean), "
         f"diverged: {diverged} (no score, not in the mean); "
         f"failed trials: {failed}. {origin(runs)}."

@@ -1,8 +1,9 @@
-"""One strip of Figure 4: one training size of one factor, drawn into given axes."""
+"""One strip of Figure 4 or 5: a metric at one training size over one factor, drawn into axes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from analysis import columns as c
 from analysis.drawing import INK, PUBLISHED_DASHES
 from analysis.sensitivity import Panel, Point, PublishedCurve, SensitivityInfo
+from analysis.tasks import Task
 
 POINTS_PER_INCH: Final = 72
 SEED_STEP: Final = 1.7  # points between the dots of neighbouring seeds
@@ -22,19 +24,24 @@ LABEL_STEP: Final = 8.0  # points between two values written at the lower edge
 ARROW: Final = 3.8  # points
 # Marks further below the lower quartile than this many interquartile ranges become arrows.
 FENCE: Final = 3.0
-SMALLEST_FENCE: Final = 0.01  # accuracy
+SMALLEST_FENCE: Final = 0.01  # of a score
 EDGE: Final = 0.02  # room for a mark that stands at 0 or at 1
 SEEDS_LISTED: Final = 2
 
 
 class Strip(NamedTuple):
-    """What one pair of axes shows; `low` and `high` are its limits, as accuracies."""
+    """What one pair of axes shows; `low` and `high` are its limits, as fractions.
+
+    `levels` are those that the horizontal axis must hold, the same in all strips of a panel.
+    """
 
     panel: Panel
     points: tuple[Point, ...]
     published: tuple[PublishedCurve, ...]
+    levels: tuple[float, ...]
     low: float
     high: float
+    task: Task
 
 
 class Clipped(NamedTuple):
@@ -50,8 +57,16 @@ class Clipped(NamedTuple):
     is_published: bool
 
 
-def make_strips(info: SensitivityInfo, size: int) -> tuple[Strip, ...]:
-    """Return a strip per panel for one training size, all with the same accuracy limits."""
+def make_strips(
+    info: SensitivityInfo, size: int, reach: Mapping[str, tuple[float, ...]] | None = None
+) -> tuple[Strip, ...]:
+    """Return a strip per panel for one training size, all with the same limits of the score.
+
+    Args:
+        info: What the figure shows.
+        size: The training size.
+        reach: Factor -> further levels that its axis must hold.
+    """
     points = [
         tuple(p for curve in panel.curves if curve.train_size == size for p in curve.points)
         for panel in info.panels
@@ -59,17 +74,30 @@ def make_strips(info: SensitivityInfo, size: int) -> tuple[Strip, ...]:
     published = [
         tuple(line for line in panel.published if line.train_size == size) for panel in info.panels
     ]
-    low, high = accuracy_limits(
+    low, high = score_limits(
         [point for strip in points for point in strip],
         [value for strip in published for line in strip for value in line.values],
     )
     return tuple(
-        Strip(panel, strip, lines, low, high)
+        Strip(
+            panel,
+            strip,
+            lines,
+            _levels(panel) + (reach or {}).get(panel.factor, ()),
+            low,
+            high,
+            info.task,
+        )
         for panel, strip, lines in zip(info.panels, points, published, strict=True)
     )
 
 
-def accuracy_limits(points: list[Point], published: list[float]) -> tuple[float, float]:
+def _levels(panel: Panel) -> tuple[float, ...]:
+    ours = [point.level for curve in panel.curves for point in curve.points]
+    return (*ours, *(level for line in panel.published for level in line.levels))
+
+
+def score_limits(points: list[Point], published: list[float]) -> tuple[float, float]:
     """Return limits that hold all marks but those far below the others, within what can be.
 
     Ours and the published ones are judged apart: a published curve that lies as a whole far from
@@ -109,54 +137,53 @@ def clipped(strip: Strip) -> list[Clipped]:
         below = [seed for seed in point.seeds if seed.value < strip.low]
         if not below:
             continue
-        percent = sorted(f"{100 * seed.value:.1f}" for seed in below)
-        many = len(percent) > SEEDS_LISTED
-        seeds = f"{percent[0]} to {percent[-1]}" if many else ", ".join(percent)
+        texts = sorted(strip.task.short_text(seed.value) for seed in below)
+        many = len(texts) > SEEDS_LISTED
+        seeds = f"{texts[0]} to {texts[-1]}" if many else ", ".join(texts)
         is_mean = point.mean < strip.low
-        text = f"{100 * point.mean:.1f} ({seeds})" if is_mean else f"({seeds})"
+        text = f"{strip.task.short_text(point.mean)} ({seeds})" if is_mean else f"({seeds})"
         collapsed = any(seed.outcome == c.COLLAPSED for seed in below)
         found.append(Clipped(point.level, text, is_mean, collapsed, False))
     for line in strip.published:
         for level, value in zip(line.levels, line.values, strict=True):
             if value < strip.low:
-                found.append(Clipped(level, f"{100 * value:.1f}", False, False, True))
+                found.append(Clipped(level, strip.task.short_text(value), False, False, True))
     return sorted(found)
 
 
 def draw_strip(axes: Axes, strip: Strip, colour: str, marker: str) -> None:
-    """Draw one training size of one factor; `axes` shows accuracy in percent."""
-    axes.set_ylim(100 * strip.low, 100 * strip.high)
-    _set_levels(axes, strip.panel)
+    """Draw a strip; `axes` shows the score as its task prints it."""
+    scale = strip.task.scale
+    axes.set_ylim(scale * strip.low, scale * strip.high)
+    set_levels(axes, strip.panel, strip.levels)
     _draw_intervals(axes, strip, colour)
     for line in strip.published:
         axes.plot(
-            line.levels, [100 * value for value in line.values], color=colour, linewidth=0.9,
+            line.levels, [scale * value for value in line.values], color=colour, linewidth=0.9,
             linestyle=PUBLISHED_DASHES, marker="+", markersize=3.5, markeredgewidth=0.7, zorder=2,
         )  # fmt: skip
     axes.plot(
         [point.level for point in strip.points],
-        [100 * point.mean for point in strip.points],
+        [scale * point.mean for point in strip.points],
         # Schedules have no order, so nothing joins them.
         color=colour, linestyle="none" if strip.panel.labels else "-", marker=marker, zorder=4,
     )  # fmt: skip
     for point in strip.points:
-        _draw_seeds(axes, point, colour)
+        _draw_seeds(axes, point, colour, scale)
         if point.is_baseline and point.n:
             axes.plot(
-                [point.level], [100 * point.mean], marker="D", markersize=5.2, color=colour,
+                [point.level], [scale * point.mean], marker="D", markersize=5.2, color=colour,
                 markeredgecolor="black", markeredgewidth=0.7, linestyle="none", zorder=5,
             )  # fmt: skip
     _draw_clipped(axes, clipped(strip), colour)
 
 
-def _set_levels(axes: Axes, panel: Panel) -> None:
-    """Set the horizontal scale, limits and ticks; equal for all strips of a panel."""
+def set_levels(axes: Axes, panel: Panel, levels: Sequence[float]) -> None:
+    """Set the horizontal scale, limits that hold `levels`, and ticks."""
     if panel.labels:
         axes.set_xlim(-0.6, len(panel.labels) - 0.4)
         axes.xaxis.set_major_locator(FixedLocator(range(len(panel.labels))))
         return
-    levels = [p.level for curve in panel.curves for p in curve.points]
-    levels += [level for line in panel.published for level in line.levels]
     if panel.logarithmic:
         logs = np.log10(levels)
         pad = 0.07 * max(float(np.ptp(logs)), 1.0)
@@ -186,7 +213,8 @@ def _draw_intervals(axes: Axes, strip: Strip, colour: str) -> None:
             groups[-1].append(point)
     for group in (group for group in groups if group):
         x = [p.level for p in group]
-        low, high = [100 * p.low for p in group], [100 * p.high for p in group]
+        scale = strip.task.scale
+        low, high = [scale * p.low for p in group], [scale * p.high for p in group]
         if len(group) > 1:
             axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
         else:
@@ -199,7 +227,7 @@ def _moved(axes: Axes, right: float, up: float = 0.0) -> ScaledTranslation:
     return ScaledTranslation(right / POINTS_PER_INCH, up / POINTS_PER_INCH, scale)
 
 
-def _draw_seeds(axes: Axes, point: Point, colour: str) -> None:
+def _draw_seeds(axes: Axes, point: Point, colour: str, scale: float) -> None:
     """Draw a dot per seed, side by side: open if it collapsed, a cross at the edge if diverged."""
     last = max(len(point.seeds) - 1, 1)
     step = min(SEED_STEP, WIDEST_SEEDS / last)
@@ -207,6 +235,7 @@ def _draw_seeds(axes: Axes, point: Point, colour: str) -> None:
         moved = _moved(axes, step * (index - (len(point.seeds) - 1) / 2))
         at_edge = axes.get_xaxis_transform() + moved
         at_value = axes.transData + moved
+        value = scale * seed.value
         if seed.outcome == c.DIVERGED:
             axes.plot(
                 [point.level], [0], transform=at_edge, marker="x", markersize=3.8,
@@ -214,12 +243,12 @@ def _draw_seeds(axes: Axes, point: Point, colour: str) -> None:
             )  # fmt: skip
         elif seed.outcome == c.COLLAPSED:
             axes.plot(
-                [point.level], [100 * seed.value], transform=at_value, marker="o", markersize=4.4,
+                [point.level], [value], transform=at_value, marker="o", markersize=4.4,
                 markerfacecolor="none", markeredgecolor=colour, markeredgewidth=0.9, zorder=6,
             )  # fmt: skip
         elif not math.isnan(seed.value):
             axes.plot(
-                [point.level], [100 * seed.value], transform=at_value, marker=".", markersize=3.0,
+                [point.level], [value], transform=at_value, marker=".", markersize=3.0,
                 color=colour, markeredgewidth=0, alpha=0.8, zorder=3,
             )  # fmt: skip
 

@@ -10,14 +10,15 @@ from typing import Final, NamedTuple
 
 from analysis import columns as c
 from analysis.cells import SYMBOLS, TRIAL_SEPARATOR, Cell, SeedPoint, cells_of
-from analysis.frames import Runs
+from analysis.frames import Runs, dataset_of, runs_data_note, runs_task
 from analysis.paper import DATASET, PublishedCell, best_figure4_cell
 from analysis.stats import Interval, t_interval
+from analysis.tasks import Task, size_order, size_text
 
 RULE: Final = (
     "For each training size and method: among the configurations in which every seed finished, "
     "those with the largest number of seeds; of these, the one with the highest mean "
-    "best validation accuracy. Trials of one configuration count together; a search trial counts "
+    "best validation {score}. Trials of one configuration count together; a search trial counts "
     "by itself, and one that was stopped early has no test score and does not compete. The test "
     "score is read at each seed's best validation checkpoint and chooses nothing. The chosen "
     "configuration's validation score is the highest of several and therefore optimistic; its "
@@ -51,36 +52,39 @@ def best_rows(runs: Runs) -> list[BestRow]:
     groups: dict[tuple[int, str], list[Cell]] = {}
     for cell in cells_of(runs):
         groups.setdefault((cell.train_size, cell.method), []).append(cell)
-    is_paper = set(runs.trials[c.DATASET]) == {DATASET}
-    return [
-        _best_row(size, method, groups[size, method], is_paper) for size, method in sorted(groups)
-    ]
+    is_paper = dataset_of(runs) == DATASET
+    places = sorted(groups, key=lambda place: (size_order(place[0]), place[1]))
+    return [_best_row(size, method, groups[size, method], is_paper) for size, method in places]
 
 
 def best_markdown(runs: Runs) -> str:
     """Return the table of best configurations as a Markdown page."""
-    rows = best_rows(runs)
-    sweep = runs.sweep
+    rows, task = best_rows(runs), runs_task(runs)
+    sweep, note = runs.sweep, runs_data_note(runs)
     recorded = runs.trials[c.TRIAL_ID].nunique()
     planned = "" if sweep.planned_trials is None else f" of {sweep.planned_trials} planned"
     header = ["n", "method", *(SYMBOLS[name] for name in ("alpha", "beta", "gamma", "tau"))]
-    header += ["validation, %", "test, %", "seeds", "compared", "trial outcomes", "trials"]
+    unit = ", %" if task.scale == 100 else f" {task.score.label}"
+    header += [f"validation{unit}", f"test{unit}", "seeds", "compared", "trial outcomes", "trials"]
     lines = [
         f"# Best configurations: {sweep.experiment}",
         "",
         f"Sweep `{sweep.sweep_id}`, commit `{sweep.commit}`{' (dirty)' if sweep.dirty else ''}, "
         f"{recorded}{planned} trials recorded{', quick: shortened training' * sweep.quick}.",
         "",
-        RULE,
+        RULE.format(score=task.score.label),
         "",
         "Scores are means over seeds with a 95 % Student-t interval in brackets.",
         "",
+        *([f"{note}.", ""] if note else []),
     ]
     has_published = any(row.published for row in rows)
     if has_published:
         header.append("published, %")
     lines += [_line(header), _line(["---"] * len(header))]
-    lines += [_line([*_texts(row), *([_published(row)] if has_published else [])]) for row in rows]
+    lines += [
+        _line([*_texts(row, task), *([_published(row)] if has_published else [])]) for row in rows
+    ]
     if has_published:
         lines += [
             "",
@@ -145,20 +149,20 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _texts(row: BestRow) -> list[str]:
+def _texts(row: BestRow, task: Task) -> list[str]:
     """Return a row's cells up to the published one."""
     outcomes = ", ".join(f"{count} {name}" for name, count in row.outcomes.items())
     if not row.trial_id:
         none = ["none qualifies", "", "", "", "", "", "", "0", outcomes, ""]
-        return [f"{row.train_size:,}", row.method, *none]
+        return [size_text(row.train_size), row.method, *none]
     numbers = [f"{value:.3g}" for value in (row.alpha, row.beta, row.gamma)]
     return [
-        f"{row.train_size:,}",
+        size_text(row.train_size),
         row.method,
         *numbers,
         row.tau,
-        _percent(row.valid),
-        _percent(row.test),
+        _interval(row.valid, task),
+        _interval(row.test, task),
         str(row.test.n),
         str(row.candidates),
         outcomes,
@@ -166,13 +170,13 @@ def _texts(row: BestRow) -> list[str]:
     ]
 
 
-def _percent(interval: Interval) -> str:
+def _interval(interval: Interval, task: Task) -> str:
     if not interval.n:
         return "none"
-    mean = f"{100 * interval.mean:.2f}"
+    mean = task.text(interval.mean)
     if math.isnan(interval.low):
         return mean
-    return f"{mean} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]"
+    return f"{mean} [{task.text(interval.low)}, {task.text(interval.high)}]"
 
 
 def _published(row: BestRow) -> str:

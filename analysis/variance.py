@@ -19,6 +19,7 @@ from analysis.curves import Band, Floats, Line, band_at_points
 from analysis.frames import Runs, RunsError, origin
 from analysis.methods import KDGAN, NAGAN, named_seeds
 from analysis.stats import LEVEL
+from analysis.tasks import size_order, size_text
 
 NAIVE: Final = "naive"  # L_AD of NaGAN, which has no teacher
 LABELS: Final = {
@@ -111,7 +112,7 @@ def variance_info(runs: Runs, curves: pd.DataFrame) -> VarianceInfo:
         RunsError: If no trial logged variances, or a panel has two configurations.
     """
     groups = _groups(runs)
-    places = sorted({(g.train_size, g.tau) for g in groups}, key=lambda p: (p[0], _tau_key(p[1])))
+    places = sorted({(g.train_size, g.tau) for g in groups}, key=_place_key)
     panels = [
         panel
         for size, tau in places
@@ -210,8 +211,9 @@ def _panel(groups: Sequence[_Group], curves: pd.DataFrame) -> VariancePanel | No
         if group.method in found:
             ids = ", ".join(sorted({*found[group.method].trials.values(), *group.trials.values()}))
             raise RunsError(
-                f"{group.method} at n = {group.train_size:,} and tau {group.tau} logged variances "
-                f"in two configurations (trials {ids}): name sweeps that agree with --sweep"
+                f"{group.method} at n = {size_text(group.train_size)} and tau {group.tau} logged "
+                f"variances in two configurations (trials {ids}): "
+                "name sweeps that agree with --sweep"
             )
         found[group.method] = group
     lines: list[VarianceLine] = []
@@ -290,6 +292,10 @@ def _geometric(curves: Curves) -> Band | None:
     return Band(band.x, np.exp(band.mean), np.exp(band.low), np.exp(band.high), band.n)
 
 
+def _place_key(place: tuple[int, str]) -> tuple[tuple[bool, int], tuple[int, str]]:
+    return size_order(place[0]), _tau_key(place[1])
+
+
 def _tau_key(tau: str) -> tuple[int, str]:
     kind = tau.partition(" ")[0]
     return (TAU_KINDS.index(kind) if kind in TAU_KINDS else len(TAU_KINDS), tau)
@@ -313,12 +319,12 @@ def _notes(groups: Iterable[_Group], panels: Iterable[VariancePanel]) -> Iterato
     for group in groups:
         if group.diverged:
             yield (
-                f"n = {group.train_size:,}, {group.method}, {group.tau}: "
+                f"n = {size_text(group.train_size)}, {group.method}, {group.tau}: "
                 f"{named_seeds(group.diverged)} diverged or failed, in no mean and no count."
             )
     for panel in panels:
         if panel.dropped:
             yield (
-                f"n = {panel.train_size:,}, {panel.tau}: {panel.dropped} variances of 0 are not "
-                "drawn and not counted."
+                f"n = {size_text(panel.train_size)}, {panel.tau}: "
+                f"{panel.dropped} variances of 0 are not drawn and not counted."
             )

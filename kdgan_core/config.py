@@ -16,10 +16,17 @@ from typing import Any
 
 from kdgan_core.knobs import check_range, describe_range, knob, typed
 
-__all__ = ["TemperatureSchedule", "TrialConfig", "check_names", "describe_range", "parse_value"]
+__all__ = [
+    "TemperatureSchedule", "TrialConfig", "check_names", "describe_range", "parse_value",
+    "score_of",
+]  # fmt: skip
 
-DATASETS = ("digits", "mnist", "cifar10")
+# Tag recommendation: an image has features, a text and several tags.
+TAG_DATASETS = ("tags", "flickr8k", "yfcc-popular", "yfcc-random")
+DATASETS = ("digits", "mnist", "cifar10", *TAG_DATASETS)
 METHODS = ("kdgan", "nagan", "distn", "mimic", "noisy", "codis", "supervised")
+# Published tag recommenders, fitted rather than trained.
+RECOMMENDERS = ("knn", "tagprop", "tagfeature", "relexample")
 ESTIMATORS = (
     "concrete", "density", "straight_through", "score", "expectation", "authors",
 )  # fmt: skip
@@ -35,6 +42,7 @@ DATASET_CHANNELS = {"digits": 1, "mnist": 1, "cifar10": 3}
 # Architectures that exist for each data set.
 DATASET_ARCHITECTURES = {
     "digits": ("small",), "mnist": ("paper", "authors", "small"), "cifar10": ("paper", "small"),
+    **dict.fromkeys(TAG_DATASETS, ("paper", "authors", "small")),
 }  # fmt: skip
 
 
@@ -62,12 +70,18 @@ class TrialConfig:
     """
 
     dataset: str = knob("mnist", "data set", choices=DATASETS)
-    method: str = knob("kdgan", "training method", choices=METHODS)
+    tags_file: str = knob("", "Parquet file of the data set tags; empty for the generated posts")
+    method: str = knob(
+        "kdgan", "training method, or one of the published tag recommenders",
+        choices=METHODS + RECOMMENDERS,
+    )  # fmt: skip
     player: str = knob(
         "classifier", "who is trained and scored by the method supervised: C alone or T alone",
         choices=("classifier", "teacher"),
     )  # fmt: skip
-    train_size: int = knob(1000, "labelled training images, n (Table 1)", low=10)
+    train_size: int = knob(
+        1000, "labelled training images, n (Table 1); 0 for all posts of a file of tags", low=0
+    )
     seeds: tuple[int, ...] = knob((0, 1, 2, 3, 4), "seeds, one training each", low=0)
     draw: str = knob(
         "balanced",
@@ -75,7 +89,9 @@ class TrialConfig:
         " training file (authors' code)",
         choices=("balanced", "last"),
     )
-    valid_size: int = knob(5000, "validation images, drawn by seed from the rest", low=10)
+    valid_size: int = knob(
+        5000, "validation images, drawn by seed from the rest; a file of tags has its own", low=10
+    )
 
     alpha: float = knob(
         0.5, "weight of the classifier's adversarial term, 1-alpha the teacher's (Eq. 4)",
@@ -168,6 +184,25 @@ class TrialConfig:
     )
     classifier_dropout: float = knob(0.12, "dropped after C's hidden layers", low=0.0, high=0.95)
     teacher_dropout: float = knob(0.5, "dropped after the wide layer of T and D", low=0, high=0.95)
+    feature_dropout: float = knob(
+        0.0, "tags: share of an image's features dropped on the way into every player",
+        low=0.0, high=0.95,
+    )  # fmt: skip
+    word_dropout: float = knob(
+        0.0, "tags: share of a text's words dropped on the way into T and D", low=0.0, high=0.95
+    )
+    text_pooling: str = knob(
+        "max", "tags: what T and D keep of the LSTM's states: the largest of each, their mean, or"
+        " the last", choices=("max", "mean", "last"),
+    )  # fmt: skip
+    embedding_size: int = knob(100, "tags: width of the learned word embeddings", low=1)
+    word_vectors: str = knob(
+        "", "tags: word2vec or GloVe text file that the word embeddings start from"
+    )
+    neighbours: int = knob(
+        0, "knn, tagprop: training images that count, 0 to choose on validation", low=0
+    )
+    svm_cost: float = knob(1.0, "tagfeature, relexample: C of the linear SVMs", above=0.0)
     weight_decay: float = knob(4e-5, "L2 penalty, 0.5 * weight_decay * ||w||^2", low=0.0)
     rotation_degrees: float = knob(15.0, "largest random rotation, degrees", low=0.0, high=180.0)
     shift: float = knob(0.1, "largest random shift, fraction of the side", low=0.0, high=1.0)
@@ -209,11 +244,38 @@ class TrialConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        pool, _, classes = DATASET_SIZES[self.dataset]
         if not self.seeds:
             raise ValueError("seeds=() is empty: give at least one seed")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={self.seeds} names a seed twice")
+        if not self.has_tags:
+            self._check_images()
+        exist = DATASET_ARCHITECTURES[self.dataset]
+        if self.architecture not in exist:
+            side = DATASET_SIDE[self.dataset]  # those of tags exist for every data set
+            raise ValueError(
+                f"architecture={self.architecture!r} does not exist for the {side}x{side} images"
+                f" of {self.dataset}: use {' or '.join(exist)}"
+            )
+        if self.tags_file and self.dataset != "tags":
+            raise ValueError(
+                f"tags_file={self.tags_file!r} goes with dataset='tags' alone, not with"
+                f" {self.dataset!r}"
+            )
+        if self.method in RECOMMENDERS:
+            self._check_recommender()
+        if self.player == "teacher" and self.method != "supervised":
+            raise ValueError(
+                f"player='teacher' goes with method='supervised' alone, not with {self.method!r}"
+            )
+        if self.evaluations > self.rounds:
+            raise ValueError(
+                f"evaluations={self.evaluations} is more than the {self.rounds} rounds of"
+                f" training: lower it or raise steps={self.steps}"
+            )
+
+    def _check_images(self) -> None:
+        pool, _, classes = DATASET_SIZES[self.dataset]
         if self.train_size < classes:
             raise ValueError(
                 f"train_size={self.train_size} is less than the {classes} classes of"
@@ -224,22 +286,28 @@ class TrialConfig:
                 f"train_size={self.train_size} plus valid_size={self.valid_size} is more than the"
                 f" {pool:,} images of {self.dataset} that may be drawn: lower one of them"
             )
-        exist = DATASET_ARCHITECTURES[self.dataset]
-        if self.architecture not in exist:
-            side = DATASET_SIDE[self.dataset]
+
+    def _check_recommender(self) -> None:
+        if not self.has_tags:
             raise ValueError(
-                f"architecture={self.architecture!r} does not exist for the {side}x{side} images"
-                f" of {self.dataset}: use {' or '.join(exist)}"
+                f"method={self.method!r} recommends tags, which {self.dataset} has none of: use"
+                f" it with {', '.join(TAG_DATASETS)}"
             )
-        if self.player == "teacher" and self.method != "supervised":
+        if self.rounds != 1:
             raise ValueError(
-                f"player='teacher' goes with method='supervised' alone, not with {self.method!r}"
+                f"method={self.method!r} is fitted at once, not in steps={self.steps}: set steps"
+                " and evaluations to 1"
             )
-        if self.evaluations > self.rounds:
-            raise ValueError(
-                f"evaluations={self.evaluations} is more than the {self.rounds} rounds of"
-                f" training: lower it or raise steps={self.steps}"
-            )
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether the task is tag recommendation."""
+        return self.dataset in TAG_DATASETS
+
+    @property
+    def score(self) -> str:
+        """The metric that chooses checkpoints and configurations, on validation data."""
+        return "map" if self.has_tags else "accuracy"
 
     @property
     def rounds(self) -> int:
@@ -295,6 +363,20 @@ def _types() -> dict[str, Any]:
 
 
 FIELDS: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(TrialConfig)
+
+
+def score_of(values: typing.Mapping[str, Any], prefix: str = "valid_") -> Any:
+    """The value of a seed's score among its metrics, which are named after the task's metric.
+
+    Args:
+        values: metric -> value, of an evaluation or of a result.
+        prefix: `valid_`, `best_valid_`, `last_valid_`, `pretrained_valid_` or `test_`.
+
+    Raises:
+        KeyError: there is none.
+    """
+    name = f"{prefix}map"
+    return values[name if name in values else f"{prefix}accuracy"]
 
 
 def check_names(values: typing.Iterable[str]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kdgan_core.data.batches import Minibatches, make_generator
+from kdgan_core.data.batches import make_generator
 from kdgan_core.losses import log_rejection
 from kdgan_core.methods.adversarial import adversarial_loss
 from kdgan_core.methods.kdgan import target_player
@@ -57,8 +57,7 @@ def gradient_variance(replica: Replica, tau: float) -> dict[str, float]:
         make_generator(replica.seed, f"{purpose} {what}", device)
         for what in ("batches", "dropout", "labels")
     )
-    data = replica.data
-    stream = Minibatches(data.train_images, data.train_labels, data.pixels, config, batches)
+    stream = replica.data.stream(config, batches)
     classifier = replica.players["classifier"]
     weights = list(classifier.parameters())
     has_teacher = "teacher" in replica.players
@@ -67,16 +66,16 @@ def gradient_variance(replica: Replica, tau: float) -> dict[str, float]:
     if has_teacher:
         moments |= {"distillation": Moments(), "mixture": Moments()}
     for _ in range(config.gradient_batches):
-        images, _ = stream.next()
-        logits = classifier(images, dropout)
+        inputs, truth = stream.next()
+        logits = classifier(inputs, dropout)
         with torch.no_grad():
-            rewards = log_rejection(replica.players["discriminator"](images))
-        loss = adversarial_loss(replica, logits, rewards, tau, noise)
+            rewards = log_rejection(replica.players["discriminator"](inputs))
+        loss = adversarial_loss(replica, logits, rewards, truth, tau, noise)
         adversarial = _flat(torch.autograd.grad(loss, weights, retain_graph=has_teacher))
         moments["adversarial"].add(adversarial)
         if has_teacher:
             with torch.no_grad():
-                targets = target_player(replica, "classifier")(images)
+                targets = target_player(replica, "classifier")(inputs)
             loss = distillation(config, logits, targets)
             distilled = _flat(torch.autograd.grad(loss, weights))
             moments["distillation"].add(distilled)

@@ -25,6 +25,7 @@ def knob(
     """
     limits = {"low": low, "high": high, "above": above, "choices": choices, "help": help}
     limits["is_flag"] = isinstance(default, bool)
+    limits["is_text"] = isinstance(default, str) and not choices
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -82,6 +83,8 @@ def describe_range(limits: typing.Mapping[str, Any]) -> str:
         return "|".join(limits["choices"])
     if limits["is_flag"]:
         return "true|false"
+    if limits["is_text"]:
+        return "text"
     if limits["above"] is not None:
         return f"above {limits['above']:g}"
     if limits["low"] is not None and limits["high"] is not None:

@@ -191,14 +191,14 @@ def kl_distillation(logits: Tensor, target_logits: Tensor, temperature: float) -
     return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
-def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def supervised_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy against the true labels, mean over the batch.
 
     Args:
         logits: (B, K).
-        labels: (B,) whole numbers in [0, K).
+        truth: (B,) whole numbers in [0, K), or (B, K) p_u where an image has several labels.
     """
-    return F.cross_entropy(logits, labels)
+    return F.cross_entropy(logits, truth)
 
 
 def optimal_discriminator(label_probs: Tensor, pseudo_probs: Tensor) -> Tensor:

@@ -14,16 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdgan_core.config import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES, TrialConfig
+from kdgan_core.data.task import PlayerShape
+from kdgan_core.layers import drop
+from kdgan_core.tag_players import build_tag_player
 
 PLAYERS = ("classifier", "teacher", "discriminator")
-
-
-def drop(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """x with a fraction `rate` of its entries zeroed and the rest scaled up; x in eval mode."""
-    if generator is None or rate == 0.0:
-        return x
-    keep = torch.empty_like(x).bernoulli_(1.0 - rate, generator=generator)
-    return x * keep.div_(1.0 - rate)
 
 
 class MLP(nn.Module):
@@ -178,19 +173,24 @@ class ResNet(nn.Module):
         return self.out(drop(x.mean(dim=(2, 3)), self.dropout, generator)).float()  # type: ignore[no-any-return]
 
 
-def build_player(role: str, config: TrialConfig, generator: torch.Generator) -> nn.Module:
+def build_player(
+    role: str, config: TrialConfig, generator: torch.Generator, shape: PlayerShape | None = None
+) -> nn.Module:
     """A freshly initialised player on the CPU; weights are drawn from `generator`.
 
     Args:
         role: one of `PLAYERS`. T and D share their architecture, not their weights.
         config: dataset, architecture and dropout are read.
         generator: on the CPU, so that a seed gives the same weights on every device.
+        shape: what the data say of the sizes, where they do.
 
     Raises:
         ValueError: an unknown role.
     """
     if role not in PLAYERS:
         raise ValueError(f"role={role!r} is not one of {', '.join(PLAYERS)}")
+    if shape is not None:
+        return build_tag_player(role, config, generator, shape)
     with torch.device("meta"):
         player = _network(role, config)
     player = player.to_empty(device="cpu")

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import filelock
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdgan_core.config import TrialConfig
-from kdgan_core.data.batches import Minibatches, Pixels, accuracy, make_generator
+from kdgan_core.data.batches import make_generator
+from kdgan_core.data.task import PlayerShape, TaskData
 from kdgan_core.files import save_tensors
 from kdgan_core.losses import supervised_loss
 from kdgan_core.players import build_player, parameter_groups
@@ -35,21 +36,12 @@ DEPENDS_ON = (
     "learning_rate_schedule", "batch_size", "architecture", "weight_decay", "rotation_degrees",
     "shift", "zoom", "mirroring", "cutout", "matmul_precision",
 )  # fmt: skip
+# And besides these, where the data set has tags; the files are in the data's checksum.
+TAGS_DEPEND_ON = ("feature_dropout", "word_dropout", "text_pooling", "embedding_size")
 DROPOUT = {
     "classifier": "classifier_dropout", "teacher": "teacher_dropout",
     "discriminator": "teacher_dropout",
 }  # fmt: skip
-
-
-class SeedData(NamedTuple):
-    """What one seed trains on, resident on the device; images uint8, labels int64."""
-
-    train_images: Tensor  # (n, C, S, S)
-    train_labels: Tensor  # (n,)
-    valid_images: Tensor  # (v, C, S, S)
-    valid_labels: Tensor  # (v,)
-    pixels: Pixels
-    checksum: str  # of the whole data set
 
 
 class Pretrained(NamedTuple):
@@ -59,10 +51,13 @@ class Pretrained(NamedTuple):
     seconds: float
 
 
-def fresh_player(role: str, config: TrialConfig, seed: int, device: torch.device) -> nn.Module:
+def fresh_player(
+    role: str, config: TrialConfig, seed: int, device: torch.device,
+    shape: PlayerShape | None = None,
+) -> nn.Module:  # fmt: skip
     """The player with the seed's first weights, which every method starts from."""
     generator = make_generator(seed, f"init {role}", torch.device("cpu"))
-    return build_player(role, config, generator).to(device)
+    return build_player(role, config, generator, shape).to(device)
 
 
 def scheduled_learning_rate(config: TrialConfig, base: float, progress: float) -> float:
@@ -74,7 +69,8 @@ def scheduled_learning_rate(config: TrialConfig, base: float, progress: float) -
 
 def cache_key(role: str, config: TrialConfig, seed: int, checksum: str, device: str) -> str:
     """Hash of everything the pretrained player depends on; `device` is its type (cpu, cuda)."""
-    facts = {name: getattr(config, name) for name in (*DEPENDS_ON, DROPOUT[role])}
+    names = (*DEPENDS_ON, DROPOUT[role], *(TAGS_DEPEND_ON if config.has_tags else ()))
+    facts = {name: getattr(config, name) for name in names}
     facts["pretrain_steps"] = config.pretraining(role)
     facts |= {"role": role, "seed": seed, "data": checksum, "device": device}
     facts |= {"recipe": RECIPE, "torch": torch.__version__}
@@ -86,7 +82,7 @@ def pretrained_player(
     role: str,
     config: TrialConfig,
     seed: int,
-    data: SeedData,
+    data: TaskData,
     cache_dir: Path,
     device: torch.device,
 ) -> Pretrained:
@@ -100,7 +96,7 @@ def pretrained_player(
     folder = cache_dir / "pretrained"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{role}-{cache_key(role, config, seed, data.checksum, device.type)}.pt"
-    player = fresh_player(role, config, seed, device)
+    player = fresh_player(role, config, seed, device, data.shape)
     if not path.exists():
         with filelock.FileLock(path.with_suffix(".lock")):
             if not path.exists():
@@ -114,14 +110,11 @@ def pretrained_player(
 
 
 def train_supervised(
-    role: str, player: nn.Module, config: TrialConfig, seed: int, data: SeedData
+    role: str, player: nn.Module, config: TrialConfig, seed: int, data: TaskData
 ) -> None:
     """Train `player` in place by cross-entropy; leaves it at its best validation check."""
-    device = data.train_labels.device
-    stream = Minibatches(
-        data.train_images, data.train_labels, data.pixels, config,
-        make_generator(seed, f"pretrain batches {role}", device),
-    )  # fmt: skip
+    device = data.device
+    stream = data.stream(config, make_generator(seed, f"pretrain batches {role}", device))
     dropout = make_generator(seed, f"pretrain dropout {role}", device)
     base = config.pretrain_learning_rate
     groups = parameter_groups(role, player, config.weight_decay)
@@ -132,12 +125,12 @@ def train_supervised(
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = scheduled_learning_rate(config, base, (step - 1) / steps)
-        images, labels = stream.next()
+        inputs, truth = stream.next()
         optimizer.zero_grad(set_to_none=True)
-        supervised_loss(player(images, dropout), labels).backward()  # type: ignore[no-untyped-call]
+        supervised_loss(player(inputs, dropout), truth).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step in checks:
-            valid = accuracy(player, data.valid_images, data.valid_labels, data.pixels)
+            valid = data.validate(player).metrics[config.score]
             if valid > best:
                 best, best_state = valid, copy.deepcopy(player.state_dict())
     player.load_state_dict(best_state)

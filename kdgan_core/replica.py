@@ -12,20 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
-from kdgan_core.data import Dataset, draw_split
-from kdgan_core.data.batches import Minibatches, Pixels, accuracy, make_generator, mean_image
+from kdgan_core.data import Dataset
+from kdgan_core.data.batches import make_generator
+from kdgan_core.data.posts import Posts
+from kdgan_core.data.seed_data import seed_data
+from kdgan_core.data.task import Detail, Scores, Stream
 from kdgan_core.gradients import gradient_variance
 from kdgan_core.methods import method_of
 from kdgan_core.players import PLAYERS, parameter_groups
-from kdgan_core.pretrain import (
-    SeedData,
-    fresh_player,
-    pretrained_player,
-    scheduled_learning_rate,
-)
+from kdgan_core.pretrain import fresh_player, pretrained_player, scheduled_learning_rate
 from kdgan_core.temperature import temperature
-
-CENTRED = ("cifar10",)  # data sets whose mean training image is subtracted (paper, Appendix)
 
 
 class Replica:
@@ -47,11 +43,11 @@ class Replica:
     """
 
     def __init__(
-        self, config: TrialConfig, seed: int, dataset: Dataset, cache_dir: Path,
+        self, config: TrialConfig, seed: int, dataset: Dataset | Posts, cache_dir: Path,
         device: torch.device,
     ) -> None:  # fmt: skip
         self.config, self.seed, self.device = config, seed, device
-        self.data = _seed_data(dataset, config, seed, device)
+        self.data = seed_data(dataset, config, seed, device)
         self.method = method_of(config)
         self.scored = self.method.scored
         self.players: dict[str, nn.Module] = {}
@@ -60,17 +56,15 @@ class Replica:
         self.updates = {role: 0 for role in PLAYERS}
         self.seconds = self.pretrain_seconds = 0.0
         self.optimizers: dict[str, torch.optim.Adam] = {}
-        self.streams: dict[str, Minibatches] = {}
+        self.streams: dict[str, Stream] = {}
         self.dropout: dict[str, torch.Generator] = {}
         for role in self.method.players:
             player = self._new_player(role, cache_dir)
             groups = parameter_groups(role, player, config.weight_decay)
             self.players[role] = player
             self.optimizers[role] = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
-            self.streams[role] = Minibatches(
-                self.data.train_images, self.data.train_labels, self.data.pixels, config,
-                make_generator(seed, f"batches {role}", device),
-            )  # fmt: skip
+            batches = make_generator(seed, f"batches {role}", device)
+            self.streams[role] = self.data.stream(config, batches)
             self.dropout[role] = make_generator(seed, f"dropout {role}", device)
         for role in self.method.frozen:
             self.frozen[role] = self._new_player(role, cache_dir)
@@ -80,9 +74,9 @@ class Replica:
         self.round = 0
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
-        self.best_valid_accuracy = -1.0
+        self.best_valid_score = -1.0
         self.best_step = 0
-        self.best_test_evaluation: float | None = None
+        self.best_test_evaluation: dict[str, float] = {}
         self._best_player: dict[str, Tensor] = {}
 
     @property
@@ -153,27 +147,26 @@ class Replica:
         ]
         return bool(torch.isfinite(torch.stack(weights)).all())
 
-    def validate(self) -> float:
-        """Validation accuracy of the scored player."""
-        data = self.data
-        return accuracy(
-            self.players[self.scored], data.valid_images, data.valid_labels, data.pixels
-        )
+    def validate(self) -> Scores:
+        """Validation scores of the scored player."""
+        return self.data.validate(self.players[self.scored])
 
-    def teacher_accuracy(self) -> dict[str, float]:
-        """Validation accuracy of a teacher that is trained along; nothing without one."""
+    def teacher_score(self) -> dict[str, float]:
+        """Validation score of a teacher that is trained along; nothing without one."""
         if "teacher" not in self.players or self.scored == "teacher":
             return {}
-        data = self.data
-        found = accuracy(
-            self.players["teacher"], data.valid_images, data.valid_labels, data.pixels
-        )
-        return {"valid_accuracy_teacher": found}
+        name = self.config.score
+        found = self.data.validate(self.players["teacher"]).metrics[name]
+        return {f"valid_{name}_teacher": found}
 
-    def evaluate_test(self, images: Tensor, labels: Tensor) -> None:
-        """The authors' statistic: keeps the best over all test evaluations, chooses nothing."""
-        found = accuracy(self.players[self.scored], images, labels, self.data.pixels)
-        self.best_test_evaluation = max(found, self.best_test_evaluation or 0.0)
+    def evaluate_test(self) -> None:
+        """The authors' statistic: keeps the best of each metric over all test evaluations,
+        chooses nothing."""
+        found = self.data.test(self.players[self.scored]).metrics
+        self.best_test_evaluation = {
+            name: max(value, self.best_test_evaluation.get(name, value))
+            for name, value in found.items()
+        }
 
     def gradient_variance(self) -> dict[str, float]:
         """As `gradients.gradient_variance`; nothing for a method without a discriminator."""
@@ -181,17 +174,18 @@ class Replica:
             return {}
         return gradient_variance(self, self.tau())
 
-    def keep_if_best(self, valid_accuracy: float) -> None:
+    def keep_if_best(self, valid_score: float) -> None:
         """Remember the scored player as it is now if it beats every earlier check."""
-        if valid_accuracy > self.best_valid_accuracy:
-            self.best_valid_accuracy, self.best_step = valid_accuracy, self.step
+        if valid_score > self.best_valid_score:
+            self.best_valid_score, self.best_step = valid_score, self.step
             self._best_player = copy.deepcopy(self.players[self.scored].state_dict())
 
-    def test_best(self, images: Tensor, labels: Tensor) -> float:
-        """Test accuracy of the player kept by `keep_if_best`. images: (M, C, S, S) uint8."""
+    def test_best(self) -> tuple[Scores, Detail | None]:
+        """Test scores of the player kept by `keep_if_best`, and image by image where there is
+        such a thing."""
         player = copy.deepcopy(self.players[self.scored])
         player.load_state_dict(self._best_player)
-        return accuracy(player, images, labels, self.data.pixels)
+        return self.data.test(player), self.data.test_detail(player)
 
     def state_dict(self) -> dict[str, Any]:
         """All that the rest of the training depends on, for `load_state_dict`.
@@ -208,7 +202,7 @@ class Replica:
             "averages": {role: player.state_dict() for role, player in self.averages.items()},
             "updates": self.updates,
             "seconds": self.seconds,
-            "best_valid_accuracy": self.best_valid_accuracy,
+            "best_valid_score": self.best_valid_score,
             "best_step": self.best_step,
             "best_test_evaluation": self.best_test_evaluation,
             "best_player": self._best_player,
@@ -227,16 +221,16 @@ class Replica:
         self.round = int(state["round"])
         self.updates = dict(state["updates"])
         self.seconds = float(state["seconds"])
-        self.best_valid_accuracy = float(state["best_valid_accuracy"])
+        self.best_valid_score = float(state["best_valid_score"])
         self.best_step = int(state["best_step"])
-        self.best_test_evaluation = state["best_test_evaluation"]
+        self.best_test_evaluation = dict(state["best_test_evaluation"])
         self._best_player = dict(state["best_player"])
         self._sums, self._counts = {}, {}
 
     def _new_player(self, role: str, cache_dir: Path) -> nn.Module:
         """The player that the method starts from; counts its pretraining."""
         if not self.method.is_pretrained:
-            return fresh_player(role, self.config, self.seed, self.device)
+            return fresh_player(role, self.config, self.seed, self.device, self.data.shape)
         player, seconds = pretrained_player(
             role, self.config, self.seed, self.data, cache_dir, self.device
         )
@@ -249,18 +243,3 @@ class Replica:
         streams = {f"batches {role}": s.generator for role, s in self.streams.items()}
         dropout = {f"dropout {role}": generator for role, generator in self.dropout.items()}
         return {"labels": self.noise, **streams, **dropout}
-
-
-def _seed_data(dataset: Dataset, config: TrialConfig, seed: int, device: torch.device) -> SeedData:
-    split = draw_split(dataset, config, seed)
-    images, labels = dataset.images, dataset.labels
-    train_images = torch.from_numpy(images[split.train]).to(device)
-    mean = mean_image(train_images, dataset.white) if dataset.name in CENTRED else None
-    return SeedData(
-        train_images,
-        torch.from_numpy(labels[split.train]).to(device),
-        torch.from_numpy(images[split.valid]).to(device),
-        torch.from_numpy(labels[split.valid]).to(device),
-        Pixels(dataset.white, mean),
-        dataset.checksum,
-    )

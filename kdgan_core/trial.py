@@ -11,15 +11,17 @@ from typing import Any
 
 import torch
 
-from kdgan_core.config import TrialConfig
-from kdgan_core.data import load_dataset
+from kdgan_core.config import TrialConfig, score_of
+from kdgan_core.data.seed_data import load
+from kdgan_core.data.task import Detail
 from kdgan_core.files import load_labelled, save_labelled
 from kdgan_core.precision import matmul_precision
 from kdgan_core.replica import Replica
+from kdgan_core.tagging.fitted import Fitted, new_replica
 
 # From best to worst; a trial's outcome is the worst of its seeds'.
 OUTCOMES = ("finished", "stopped", "collapsed", "diverged")
-CHECKPOINT_FORMAT = 2  # raise when training, or what `Trial.save` writes, changes
+CHECKPOINT_FORMAT = 3  # raise when training, or what `Trial.save` writes, changes
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,9 @@ class Evaluation:
         steps: updates of C in all.
         tau: temperature of the round before the check (of the first round at step 0).
         seconds: training time since the trial began, evaluation and pretraining included.
-        metrics: seed -> metric -> value; `valid_accuracy` in [0, 1], losses as means since the
-            last check. A diverged seed is absent.
+        metrics: seed -> metric -> value; `valid_accuracy`, or for tags `valid_map` and the other
+            metrics of the ranking, in [0, 1], losses as means since the last check. A diverged
+            seed is absent.
         seed_seconds: seed -> seconds of its training so far, without pretraining and checks.
     """
 
@@ -43,41 +46,61 @@ class Evaluation:
     metrics: Mapping[int, Mapping[str, float]]
     seed_seconds: Mapping[int, float] = field(default_factory=dict)
 
-    def mean_valid_accuracy(self) -> float:
-        """Mean over the seeds still training; NaN when all have diverged."""
-        values = [seed["valid_accuracy"] for seed in self.metrics.values()]
+    def mean_valid_score(self) -> float:
+        """Mean of the score over the seeds still training; NaN when all have diverged."""
+        values = [score_of(seed) for seed in self.metrics.values()]
         return sum(values) / len(values) if values else math.nan
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """How one seed ended. Accuracies are fractions; None where a diverged seed has none.
+    """How one seed ended. Scores are fractions; None where a diverged seed has none.
 
     Attributes:
-        outcome: finished, stopped, collapsed (C ends below its own pretrained validation accuracy
-            by more than two standard errors of that accuracy) or diverged (a non-finite weight).
+        outcome: finished, stopped, collapsed (C ends below its own pretrained validation score by
+            more than two standard errors of that score) or diverged (a non-finite weight).
         best_step: updates of C at the best validation check, step 0 not counted.
-        test_accuracy: on the test images at `best_step`; the test set is used nowhere else.
-        best_test_evaluation: the authors' statistic, best over all test evaluations; only where
-            the config asks for it.
+        test_score: on the test images at `best_step`; the test set is used nowhere else.
+        test_metrics: the score and whatever else the task is judged by, at the same time.
+        best_test_evaluation: the authors' statistic, the best of each metric over all test
+            evaluations; empty unless the config asks for it.
         train_seconds, pretrain_seconds: of this seed; pretraining as it took when it was done.
         updates_classifier, updates_teacher, updates_discriminator: of the player's optimizer,
             pretraining included.
+        score: the metric that the scores are of, accuracy or map.
     """
 
     seed: int
     outcome: str
     best_step: int | None
-    best_valid_accuracy: float | None
-    last_valid_accuracy: float | None
-    pretrained_valid_accuracy: float
-    test_accuracy: float | None
-    best_test_evaluation: float | None = None
+    best_valid_score: float | None
+    last_valid_score: float | None
+    pretrained_valid_score: float
+    test_score: float | None
+    test_metrics: Mapping[str, float] = field(default_factory=dict)
+    best_test_evaluation: Mapping[str, float] = field(default_factory=dict)
     train_seconds: float = field(default=0.0, compare=False)
     pretrain_seconds: float = field(default=0.0, compare=False)
     updates_classifier: int = 0
     updates_teacher: int = 0
     updates_discriminator: int = 0
+    score: str = "accuracy"
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values by name, scores named after their metric: `best_valid_map`, `test_map`."""
+        values = dict(vars(self))
+        score = values.pop("score")
+        test, best = values.pop("test_metrics"), values.pop("best_test_evaluation")
+        record = {
+            f"{name.removesuffix('score')}{score}" if name.endswith("_score") else name: value
+            for name, value in values.items()
+        }
+        record |= {f"test_{name}": value for name, value in test.items()}
+        alone = "best_test_evaluation"  # where accuracy is all there is
+        record |= {
+            alone if name == "accuracy" else f"{alone}_{name}": v for name, v in best.items()
+        }
+        return record
 
 
 @dataclass(frozen=True)
@@ -89,6 +112,7 @@ class TrialResult:
         prepare_seconds: the part of it before the first update: data, and pretraining unless the
             players were in the cache.
         step: updates of C.
+        details: seed -> test scores image by image, for a task that has them.
     """
 
     trial_id: str
@@ -97,6 +121,7 @@ class TrialResult:
     seconds: float
     step: int
     prepare_seconds: float = 0.0
+    details: Mapping[int, Detail] = field(default_factory=dict, compare=False)
 
 
 class Trial:
@@ -119,10 +144,11 @@ class Trial:
         """
         self.config, self.data_dir, self.cache_dir = config, data_dir, cache_dir
         self.device = torch.device(device)
-        self.replicas: list[Replica] = []
+        self.replicas: list[Replica | Fitted] = []
         self.evaluation: Evaluation | None = None
         self.stopped = False
         self._pretrained: dict[int, float] = {}
+        self._pretrained_error: dict[int, float] = {}  # standard errors
         self._last: dict[int, float] = {}
         self._diverged: set[int] = set()
         self._seconds = self._prepare_seconds = 0.0
@@ -170,7 +196,7 @@ class Trial:
                 self._diverged.add(replica.seed)
                 continue
             metrics[replica.seed] = {
-                "valid_accuracy": self._check(replica), **replica.teacher_accuracy(), **notes,
+                **self._check(replica), **replica.teacher_score(), **notes,
             }  # fmt: skip
             if self.config.log_gradient_variance:
                 metrics[replica.seed] |= replica.gradient_variance()
@@ -200,14 +226,14 @@ class Trial:
         if self.evaluation is None or (self.evaluation.step == 0 and not self._all_diverged):
             raise RuntimeError(f"trial {self.config.trial_id} has not been trained yet")
         started = time.perf_counter()
-        images, labels = self._test_set()
+        details: dict[int, Detail] = {}
         with matmul_precision(self.config.matmul_precision, self.device):
-            seeds = tuple(self._seed_result(replica, images, labels) for replica in self.replicas)
+            seeds = tuple(self._seed_result(replica, details) for replica in self.replicas)
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)
         seconds = self._seconds + time.perf_counter() - started
         return TrialResult(
             self.config.trial_id, worst, seeds, seconds, self.evaluation.step,
-            self._prepare_seconds,
+            self._prepare_seconds, details,
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -226,6 +252,7 @@ class Trial:
             "seconds": self._seconds,
             "prepare_seconds": self._prepare_seconds,
             "pretrained": self._pretrained,
+            "pretrained_error": self._pretrained_error,
             "last": self._last,
             "diverged": sorted(self._diverged),
             "replicas": {replica.seed: replica.state_dict() for replica in self.replicas},
@@ -258,6 +285,7 @@ class Trial:
         self.evaluation = Evaluation(**state["evaluation"])
         self._next_check, self.stopped = state["next_check"], state["stopped"]
         self._pretrained, self._last = state["pretrained"], state["last"]
+        self._pretrained_error = state["pretrained_error"]
         self._diverged = set(state["diverged"])
         self._prepare_seconds = state["prepare_seconds"]
         self._seconds = state["seconds"] + time.perf_counter() - started
@@ -270,36 +298,32 @@ class Trial:
             f" torch {torch.__version__} {self.device.type}"
         )
 
-    def _make_replicas(self) -> list[Replica]:
-        dataset = load_dataset(self.config.dataset, self.data_dir)
+    def _make_replicas(self) -> list[Replica | Fitted]:
+        dataset = load(self.config, self.data_dir)
         return [
-            Replica(self.config, seed, dataset, self.cache_dir, self.device)
+            new_replica(self.config, seed, dataset, self.cache_dir, self.device)
             for seed in self.config.seeds
         ]
 
-    def _check(self, replica: Replica) -> float:
-        valid_accuracy = replica.validate()
-        self._last[replica.seed] = valid_accuracy
+    def _check(self, replica: Replica | Fitted) -> dict[str, float]:
+        scores = replica.validate()
+        score = scores.metrics[self.config.score]
+        self._last[replica.seed] = score
         if replica.round == 0:
-            self._pretrained[replica.seed] = valid_accuracy
+            self._pretrained[replica.seed] = score
+            self._pretrained_error[replica.seed] = scores.standard_error
         else:
-            replica.keep_if_best(valid_accuracy)
+            replica.keep_if_best(score)
             if self.config.authors_statistic:
-                replica.evaluate_test(*self._test_set())
-        return valid_accuracy
+                replica.evaluate_test()
+        return {f"valid_{name}": value for name, value in scores.metrics.items()}
 
-    def _test_set(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(M, C, S, S) uint8 images and (M,) labels on the device."""
-        dataset = load_dataset(self.config.dataset, self.data_dir)
-        images = torch.from_numpy(dataset.test_images).to(self.device)
-        return images, torch.from_numpy(dataset.test_labels).to(self.device)
-
-    def _seed_result(
-        self, replica: Replica, images: torch.Tensor, labels: torch.Tensor
-    ) -> SeedResult:
+    def _seed_result(self, replica: Replica | Fitted, details: dict[int, Detail]) -> SeedResult:
+        """How a seed ended; its scores image by image are put into `details`."""
         seed = replica.seed
         pretrained = self._pretrained.get(seed, math.nan)
         cost: dict[str, Any] = {
+            "score": self.config.score,
             "train_seconds": replica.seconds, "pretrain_seconds": replica.pretrain_seconds,
             **{f"updates_{role}": count for role, count in replica.updates.items()},
         }  # fmt: skip
@@ -309,24 +333,23 @@ class Trial:
         outcome = (
             "stopped" if self.stopped and self._next_check < len(self._checks) else "finished"
         )
-        if last < pretrained - 2.0 * _standard_error(pretrained, self.config.valid_size):
+        if last < pretrained - 2.0 * self._pretrained_error[seed]:
             outcome = "collapsed"
+        scores, detail = replica.test_best()
+        if detail is not None:
+            details[seed] = detail
         return SeedResult(
             seed=seed,
             outcome=outcome,
             best_step=replica.best_step,
-            best_valid_accuracy=replica.best_valid_accuracy,
-            last_valid_accuracy=last,
-            pretrained_valid_accuracy=pretrained,
-            test_accuracy=replica.test_best(images, labels),
+            best_valid_score=replica.best_valid_score,
+            last_valid_score=last,
+            pretrained_valid_score=pretrained,
+            test_score=scores.metrics[self.config.score],
+            test_metrics=scores.metrics,
             best_test_evaluation=replica.best_test_evaluation,
             **cost,
         )
-
-
-def _standard_error(proportion: float, count: int) -> float:
-    """Of a proportion estimated on `count` images; at least one image, also at 0 and 1."""
-    return max(math.sqrt(proportion * (1.0 - proportion) / count), 1.0 / count)
 
 
 def run_trial(

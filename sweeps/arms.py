@@ -60,8 +60,9 @@ class Branch(NamedTuple):
         return (FACTOR, self.arm) if self.arm else ("", "")
 
     def __str__(self) -> str:
-        """'n=1,000', or 'n=1,000 kdgan'."""
-        return f"n={self.train_size:,} {self.arm}".rstrip()
+        """'n=1,000', or 'n=1,000 kdgan'; 'n=all' for all posts of a file of tags."""
+        size = f"{self.train_size:,}" if self.train_size else "all"
+        return f"n={size} {self.arm}".rstrip()
 
 
 class Methods(NamedTuple):

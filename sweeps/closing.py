@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from analysis.stats import t_interval
+from kdgan_core.config import score_of
 from sweeps.progress import describe
 from sweeps.space import Space
 from sweeps.stages import Stages
@@ -103,17 +104,18 @@ def print_best(stages: Stages, console: Console) -> None:
             and row.trial_id in stages.asked
         ]  # fmt: skip
         seeds = {
-            seed["seed"]: seed["test_accuracy"]
+            seed["seed"]: score_of(seed, "test_")
             for row in rows
             for seed in stages.results.get(row.trial_id, {"seeds": []})["seeds"]
-            if seed["test_accuracy"] is not None
+            if score_of(seed, "test_") is not None
         }
         if seeds:
             interval = t_interval([100 * value for value in seeds.values()])
             spread = f" [{interval.low:.2f}, {interval.high:.2f}]" if interval.n > 1 else ""
             of = "1 seed" if interval.n == 1 else f"{interval.n} seeds, 95 % t interval"
             what = "" if branch.arm else f" baseline {describe(rows[0])}"
-            line = f"{branch}{what}: test {interval.mean:.2f} %{spread} ({of})"
+            metric = "test MAP" if rows[0].config.has_tags else "test"
+            line = f"{branch}{what}: {metric} {interval.mean:.2f} %{spread} ({of})"
             console.print(Text(line))
         if not rows and (best := stages.best(branch)):
             row, value = best
@@ -133,7 +135,7 @@ def print_next(
         ui = "mlflow ui" if default else f"mlflow ui --backend-store-uri {quoted}"
     plots = f"python analysis/plot.py {space.experiment}"
     if options.mode == TABLE:
-        plots += " --table 1"
+        plots += f" --table {2 if space.has_tags else 1}"
     commands = {"runs": ui, "plots": plots if default else f"{plots} --tracking-uri {quoted}"}
     if not recorded:
         storage = (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdgan_core.config import TrialConfig
+from kdgan_core.config import RECOMMENDERS, TrialConfig
 from sweeps.environment import processor
 from sweeps.matching import pretrained
 from sweeps.plan import Plan, PlanError
@@ -16,10 +16,12 @@ from sweeps.spool import read_spool, spool_path
 
 if TYPE_CHECKING:
     from kdgan_core.data import Dataset
+    from kdgan_core.data.posts import Posts
     from kdgan_core.replica import Replica
 
 PROBE_ROUNDS = 4
 PROBE_UPDATES = 4  # of each pretrained player
+FIT_SECONDS = 30.0  # of a recommender, which cannot be fitted a little: a guess
 PROBE_FACTOR = 1.5  # a probe is good to about this factor
 FEW, FEW_FACTOR = 5, 1.25  # with fewer trials than this, their mean is good to about the factor
 ENOUGH = 200  # trials to learn from
@@ -34,7 +36,7 @@ class Probe(NamedTuple):
 
 def probe_seconds(
     config: TrialConfig, data_dir: Path | None, device: str, threads: int = 1,
-    dataset: Dataset | None = None,
+    dataset: Dataset | Posts | None = None,
 ) -> Probe:  # fmt: skip
     """What one seed of `config` takes on `device` here, with so many torch threads.
 
@@ -53,13 +55,15 @@ def probe_seconds(
     """
     import torch
 
-    from kdgan_core.data import load_dataset
+    from kdgan_core.data.seed_data import load
     from kdgan_core.precision import matmul_precision
 
+    if config.method in RECOMMENDERS:
+        return Probe(FIT_SECONDS, 0.0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        dataset = dataset or load_dataset(config.dataset, data_dir)
+        dataset = dataset or load(config, data_dir)
         replica = untrained_replica(config, dataset, device)
         with matmul_precision(config.matmul_precision, torch.device(device)):
             replica.train_to(1)
@@ -77,14 +81,24 @@ def probe_seconds(
     finally:
         torch.set_num_threads(before)
     if config.authors_statistic:
-        per_check *= 1.0 + len(dataset.test_labels) / config.valid_size
+        per_check *= 1.0 + _test_share(dataset, config)
     if config.log_gradient_variance:
         per_check += config.gradient_batches * per_round
     train = per_round * config.rounds + per_check * config.evaluations
     return Probe(train, prepared)
 
 
-def untrained_replica(config: TrialConfig, dataset: Dataset, device: str) -> Replica:
+def _test_share(dataset: Dataset | Posts, config: TrialConfig) -> float:
+    """Test images, as a multiple of the validation images."""
+    from kdgan_core.data import Dataset
+
+    if isinstance(dataset, Dataset):
+        return len(dataset.test_labels) / config.valid_size
+    tested = int(dataset.is_test.sum())
+    return tested / max(1, len(dataset) - tested - int(dataset.is_training.sum()))
+
+
+def untrained_replica(config: TrialConfig, dataset: Dataset | Posts, device: str) -> Replica:
     """The first seed of `config` with players as they are made."""
     import torch
 
@@ -99,9 +113,8 @@ def pretraining_update(replica: Replica, role: str, updates: int) -> float:
     """Seconds of an update in pretraining, validation apart: mean over so many, after a first."""
     from kdgan_core.pretrain import fresh_player, train_supervised
 
-    data, seed = replica.data, replica.seed
-    little = data._replace(valid_images=data.valid_images[:1], valid_labels=data.valid_labels[:1])
-    player = fresh_player(role, replica.config, seed, replica.device)
+    seed, little = replica.seed, replica.data.with_little_validation()
+    player = fresh_player(role, replica.config, seed, replica.device, little.shape)
     seconds = []
     for steps in (1, updates):
         config = replica.config.replace(pretrain_steps=steps)

@@ -16,6 +16,8 @@ from rich.text import Text
 from kdgan_core.config import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES, TrialConfig
 from kdgan_core.data import Dataset, cifar10, load_dataset, mnist
 from kdgan_core.data.fetch import default_data_dir, find_file
+from kdgan_core.data.posts import Posts
+from kdgan_core.data.seed_data import load_named
 from sweeps import environment
 from sweeps.arms import Branch
 from sweeps.best import best_in_storage
@@ -76,7 +78,7 @@ def describe_plan(space: Space, options: Options, folder: Path) -> dict[str, Any
         PlanError: the plan of earlier commands cannot be read.
         SpaceError: the sweep is to stand around a best that no search has found.
     """
-    dataset = _dataset(str(space.fixed["dataset"]), options.data_dir)
+    dataset = _dataset(space, options.data_dir)
     device, gpus, parallel = _machine(options)
     threads = max(1, int(options.cpus_per_trial))
     spaces = branches(space, options.mode)
@@ -205,12 +207,15 @@ def _machine(options: Options) -> tuple[str, float, int]:
     return ("cuda" if gpus else "cpu"), gpus, parallel
 
 
-def _dataset(name: str, data_dir: Path | None) -> Dataset:
+def _dataset(space: Space, data_dir: Path | None) -> Dataset | Posts:
     """The data, or noise of their shape where the sweep would have to download them first.
 
     Raises:
-        DataError: the data are damaged.
+        DataError: the data are damaged, or absent and cannot be downloaded.
     """
+    name = space.dataset
+    if space.has_tags:
+        return load_named(name, space.tags_file, data_dir)
     folder = (data_dir or default_data_dir()) / name
     blocked = any(path.exists() and not path.is_dir() for path in (folder.parent, folder))
     if blocked or _is_here(name, folder):

@@ -31,6 +31,23 @@ def experiments() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in SPACES.glob("*.toml")))
 
 
+def _read(name: str) -> dict[str, Any]:
+    """The tables of a space file, laid over those of the file that it extends."""
+    table = tomllib.loads((SPACES / f"{name}.toml").read_text())
+    base = table.pop("extends", None)
+    return _laid_over(_read(base), table) if base else table
+
+
+def _laid_over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `own`; a table is laid over a table, all else replaces."""
+    both = {
+        key: _laid_over(base[key], value)
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(base.get(key), dict)
+    }
+    return {**base, **own, **both}
+
+
 def load_space(
     experiment: str,
     mode: str = "study",
@@ -64,11 +81,10 @@ def load_space(
         SpaceError: an unknown experiment, a value that no trial can have, or options that
             contradict each other.
     """
-    path = SPACES / f"{experiment}.toml"
     if experiment not in experiments():
         known = ", ".join(experiments())
         raise SpaceError(f"{experiment!r} is not an experiment: choose one of {known}")
-    whole = table = tomllib.loads(path.read_text())
+    whole = table = _read(experiment)
     fixed: dict[str, object] = dict(table["fixed"])
     sizes: dict[int, dict[str, object]] = {
         int(n): dict(fields) for n, fields in table.get("sizes", {}).items()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdgan_core.config import TrialConfig
+from kdgan_core.config import RECOMMENDERS, TrialConfig
 from sweeps.factors import SpaceError
 
 CLASSIFIER, TEACHER, DISCRIMINATOR = "classifier", "teacher", "discriminator"
@@ -23,6 +23,7 @@ PRETRAINED: dict[str, tuple[str, ...]] = {
     "mimic": (CLASSIFIER, TEACHER),
     "noisy": (CLASSIFIER, TEACHER),
     "codis": (),
+    **dict.fromkeys(RECOMMENDERS, ()),
 }
 FIXED_TEACHER = ("distn", "mimic", "noisy")  # methods whose teacher is pretrained only
 
@@ -114,6 +115,8 @@ def match(config: TrialConfig, price: Price, reference: TrialConfig, budget: flo
     Raises:
         SpaceError: not one round fits, or `config` has more validation checks than rounds.
     """
+    if config.method in RECOMMENDERS:
+        return config  # fitted as its paper says, whatever that takes
     if config.method in FIXED_TEACHER:
         updates = reference.pretraining(TEACHER) + reference.rounds * reference.teacher_steps
         config = config.replace(teacher_pretrain_steps=updates)

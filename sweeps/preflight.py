@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from kdgan_core.config import TrialConfig
+from kdgan_core.config import TrialConfig, score_of
 from sweeps.cost import Probe, probe_seconds
 from sweeps.courier import LOCAL_SECONDS
 from sweeps.resources import PreflightError
@@ -209,7 +209,7 @@ def _rehearse(
     result = read_spool(spool_path(Path(given.spool), short.trial_id)).result
     if result is None:
         return "it left no result in its spool", []
-    if any(seed["pretrained_valid_accuracy"] is None for seed in result["seeds"]):
+    if any(score_of(seed, "pretrained_valid_") is None for seed in result["seeds"]):
         return "its untrained players give no number", []
     return "", probes
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import filelock
 
 from sweeps.courier import LOCAL_SECONDS, Busy, Courier
+from sweeps.details import detail_files
 from sweeps.plan import Row
 from sweeps.run_facts import (
     OPTIONAL_TAGS,
@@ -150,7 +152,8 @@ class Recorder:
     def _record(self, trial_id: str, rows: Sequence[Row]) -> None:
         assert self._store is not None
         state = read_spool(spool_path(self.spool, trial_id))
-        self.written += self._store.record(trial_id, rows, state)
+        details = detail_files(self.spool, trial_id)
+        self.written += self._store.record(trial_id, rows, state, details)
 
     @_busy_where_locked()
     def _end(self) -> None:
@@ -271,7 +274,10 @@ class _Store:
         if self._parent.status != status:
             self._client.set_terminated(self._parent.run_id, status, end_time=round(1000 * at))
 
-    def record(self, trial_id: str, rows: Sequence[Row], state: SpoolState) -> bool:
+    def record(
+        self, trial_id: str, rows: Sequence[Row], state: SpoolState,
+        details: Mapping[str, Path] | None = None,
+    ) -> bool:  # fmt: skip
         """Brings a trial's run up to date; whether the result was not in the store before.
 
         A trial that the plan no longer holds gets no run, but keeps the one that it has.
@@ -291,12 +297,12 @@ class _Store:
             if run.has_metrics and not same:  # another attempt's, whose points would stay
                 self._client.delete_run(run.run_id)
                 run = None
-        self._trials[trial_id] = self._write(run, trial_id, rows, state, tags)
+        self._trials[trial_id] = self._write(run, trial_id, rows, state, tags, details or {})
         return True
 
     def _write(
         self, run: _Recorded | None, trial_id: str, rows: Sequence[Row], state: SpoolState,
-        tags: Mapping[str, str],
+        tags: Mapping[str, str], details: Mapping[str, Path],
     ) -> _Recorded:  # fmt: skip
         """Writes a trial's result, to a new run if there is none."""
         from mlflow.entities import Metric, Param
@@ -312,25 +318,31 @@ class _Store:
                 self._client.delete_tag(run.run_id, gone)
             self._set_tags(run, tags)
         self._client.log_batch(run.run_id, metrics=metrics, params=params)
-        self._log_curves(run, state)
+        self._log_files(run, state, details)
         status = "FAILED" if state.outcome == "failed" else "FINISHED"
         self._client.set_terminated(run.run_id, status, end_time=ended)
         return run._replace(status=status, ended=ended, tags=dict(tags), has_metrics=bool(metrics))
 
-    def _log_curves(self, run: _Recorded, state: SpoolState) -> None:
-        """Artifact curves.parquet: seed, step, metric, value of every evaluation."""
+    def _log_files(self, run: _Recorded, state: SpoolState, details: Mapping[str, Path]) -> None:
+        """Artifacts: curves.parquet (seed, step, metric, value of every evaluation), and what the
+        trial says of single images."""
         import pyarrow.parquet as pq
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         table = trial_curves(state)
-        if table is None:
+        if table is None and not details:
             return
         # The client's own log_artifact would first ask the store where to put it.
         repository = get_artifact_repository(run.artifacts, tracking_uri=self._uri)
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "curves.parquet"
-            pq.write_table(table, path)
-            repository.log_artifact(str(path))  # type: ignore[no-untyped-call]
+            paths = {name: Path(folder) / name for name in details}
+            for name, path in paths.items():
+                shutil.copyfile(details[name], path)
+            if table is not None:
+                paths["curves"] = Path(folder) / "curves.parquet"
+                pq.write_table(table, paths["curves"])
+            for path in paths.values():
+                repository.log_artifact(str(path))  # type: ignore[no-untyped-call]
 
     def _create(self, started: int, tags: Mapping[str, str], name: str) -> _Recorded:
         run = self._client.create_run(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Another machine, device, thread count or version rounds differently, and training amplifies it.
 ELSEWHERE_TOLERANCE = 0.02
+VALID_SCORES = ("valid_accuracy", "valid_map")
 NOT_COMPARED = ("seconds", "train_seconds", "pretrain_seconds")  # also of a seed
 
 Metrics = dict[tuple[str, int], float]  # (name, step) -> value
@@ -120,7 +121,7 @@ def config_of(params: Mapping[str, str]) -> TrialConfig:
 
 def circumstances(trial: RecordedTrial, workers: Workers) -> Iterator[Check]:
     """Code, packages, data and hardware: recorded, and here."""
-    from kdgan_core.data import load_dataset
+    from kdgan_core.data.seed_data import load
     from sweeps import environment
     from sweeps.manifest import code_hash
 
@@ -132,7 +133,7 @@ def circumstances(trial: RecordedTrial, workers: Workers) -> Iterator[Check]:
     here = environment.package_versions()
     for name in ("torch", "numpy"):
         yield Check(name, recorded.get(name, "unknown"), here[name])
-    checksum = load_dataset(trial.config.dataset, data_dir).checksum
+    checksum = load(trial.config, data_dir).checksum
     yield Check("data", trial.sweep.get("data_checksum", "unknown"), checksum)
     yield Check("device", trial.tags.get("device", "unknown"), workers.device)
     yield Check(
@@ -158,7 +159,7 @@ def run_again(trial: RecordedTrial, workers: Workers, console: Console) -> Spool
     torch.set_num_threads(workers.threads)
     until = math.inf
     if trial.tags["outcome"] == "stopped":
-        until = max(step for name, step in trial.metrics if name == "valid_accuracy")
+        until = max(step for name, step in trial.metrics if name in VALID_SCORES)
     training = Training(trial.config, workers)
     training.begin()
     started = time.monotonic()
@@ -215,7 +216,7 @@ def print_comparison(
     table = Table("metric", "recorded", "replayed", "difference", box=None)
     histories = [value for key, value in found.items() if steps[key[0]] > 1]
     for (name, step), difference in found.items():
-        if steps[name] == 1 or (step == last and name == "valid_accuracy"):
+        if steps[name] == 1 or (step == last and name in VALID_SCORES):
             values = (f"{m.get((name, step), math.nan):.6f}" for m in (recorded, replayed))
             table.add_row(name, *values, f"{difference:.3g}")
     console.print(table)

@@ -48,6 +48,11 @@ def _help() -> str:
       python sweeps/run.py mnist --mode methods --set matched=steps    as much compute for each
 
     \b
+    Image tag recommendation: the same modes on posts, images with text and tags.
+      python sweeps/run.py tags                                   generated posts, no file
+      python sweeps/run.py tags --tags-file mine.parquet --mode methods    Table 2 on your posts
+
+    \b
     Exit code: 0 all trials have an outcome and none failed; 1 some failed, or the storage is
     full; 2 the command or its surroundings are at fault; 3 a cap ended it; 130 interrupted.
     """
@@ -89,6 +94,11 @@ def parse_changes(words: tuple[str, ...], option: str = "--set") -> Mapping[str,
         except ValueError as error:
             raise SpaceError(f"{option} {word}: {error} (--help lists the fields)") from None
     return changes
+
+
+def _with_tags_file(changes: Mapping[str, object], path: Path | None) -> Mapping[str, object]:
+    """The changes with the file of --tags-file, found from any folder."""
+    return changes if path is None else {**changes, "tags_file": str(path.absolute())}
 
 
 def parse_baseline(words: tuple[str, ...]) -> str | Mapping[str, object] | None:
@@ -151,7 +161,7 @@ HEADINGS = {
     ),
     "Going on": ("status", "retry", "accept_changes"),
     "Where and with what": (
-        "data_dir", "storage", "tracking_uri", "cpus_per_trial", "gpus_per_trial",
+        "data_dir", "tags_file", "storage", "tracking_uri", "cpus_per_trial", "gpus_per_trial",
         "skip_preflight", "notify",
     ),
 }  # fmt: skip
@@ -262,6 +272,11 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     help="Data folder. Default: the user's cache directory.",
 )  # fmt: skip
 @click.option(
+    "--tags-file", type=click.Path(path_type=Path), metavar="PARQUET",
+    help="Posts for the experiment tags: columns image_id, image_feature, text, tags and perhaps"
+    " split; python kdgan_core/data/prepare_tags.py makes one. Default: generated posts.",
+)  # fmt: skip
+@click.option(
     "--storage",
     type=click.Path(path_type=Path),
     default=Path("sweep_runs"),
@@ -301,8 +316,8 @@ def main(
     levels: tuple[str, ...], dry_run: bool, as_json: bool, usd_per_hour: float | None,
     max_hours: float | None, max_gpu_hours: float | None, max_usd: float | None,
     max_trials: int | None, max_failures: int | None, status: bool, retry: str,
-    accept_changes: bool, data_dir: Path | None, storage: Path, tracking_uri: str,
-    cpus_per_trial: float, gpus_per_trial: float | None, skip_preflight: bool,
+    accept_changes: bool, data_dir: Path | None, tags_file: Path | None, storage: Path,
+    tracking_uri: str, cpus_per_trial: float, gpus_per_trial: float | None, skip_preflight: bool,
     notify: str | None,
 ) -> None:  # fmt: skip
     caps = Caps(max_hours, max_gpu_hours, max_usd, max_trials, max_failures, usd_per_hour)
@@ -319,10 +334,11 @@ def main(
         if dry_run and status:
             raise SpaceError("--dry-run and --status are two commands: give one of them")
         caps.check(gpus_per_trial)
+        named = _with_tags_file(parse_changes(changes), tags_file)
         space = load_space(
             experiment, mode, quick=quick, train_sizes=train_sizes, seeds=seeds, trials=trials,
-            changes=parse_changes(changes), factors=factors, levels=levels,
-            baseline=parse_baseline(baseline), arms=arms,
+            changes=named, factors=factors, levels=levels, baseline=parse_baseline(baseline),
+            arms=arms,
         )  # fmt: skip
     except (CapError, SpaceError) as error:
         fail(str(error))

@@ -15,13 +15,23 @@ from sweeps.spool import SpoolState
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Of a ranking of tags; the other task has accuracy alone.
+RANKING = (
+    "p_at_3", "p_at_5", "f_at_3", "f_at_5", "authors_f_at_3", "authors_f_at_5", "map", "mrr",
+)  # fmt: skip
 SEED_METRICS = (
-    "test_accuracy", "best_valid_accuracy", "last_valid_accuracy", "pretrained_valid_accuracy",
-    "best_step", "best_test_evaluation", "train_seconds", "pretrain_seconds",
+    *(f"test_{name}" for name in ("accuracy", *RANKING)),
+    *(f"{which}_valid_{name}" for name in ("accuracy", "map")
+      for which in ("best", "last", "pretrained")),
+    "best_test_evaluation", *(f"best_test_evaluation_{name}" for name in RANKING),
+    "best_step", "train_seconds", "pretrain_seconds",
     "updates_classifier", "updates_teacher", "updates_discriminator",
 )  # fmt: skip
 CURVE_SECONDS = "seconds"  # a seed's training time among its curves
-SUMMARISED = ("test_accuracy", "best_valid_accuracy")
+SUMMARISED = (
+    "test_accuracy", "best_valid_accuracy", *(f"test_{name}" for name in RANKING),
+    "best_valid_map",
+)  # fmt: skip
 HOST_TAGS = {"device": "device", "threads": "threads", "node": "host", "processor": "processor"}
 # Tags that one attempt of a trial may have and another lack.
 OPTIONAL_TAGS = ("error", "attempt", *HOST_TAGS)
@@ -68,7 +78,7 @@ def run_label(rows: Sequence[Row]) -> str:
     """A run's name in the MLflow UI, such as 'n=100 alpha=0.5'."""
     row = _most_telling(rows)
     what = f"{row.factor}={row.level}" if row.factor else row.role
-    return f"n={row.config.train_size} {what}"
+    return f"n={row.config.train_size or 'all'} {what}"
 
 
 def _most_telling(rows: Sequence[Row]) -> Row:
@@ -119,7 +129,7 @@ def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     if "seconds" in result:
         metrics["seconds"] = result["seconds"]
     for name in SUMMARISED:
-        values = [seed[name] for seed in result["seeds"] if seed[name] is not None]
+        values = [seed[name] for seed in result["seeds"] if seed.get(name) is not None]
         if not values:
             continue
         interval = t_interval(values)

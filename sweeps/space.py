@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdgan_core.config import TrialConfig, check_names
+from kdgan_core.config import TAG_DATASETS, TrialConfig, check_names
 from sweeps import matching
 from sweeps.arms import REFERENCE, Arm, Branch
 from sweeps.factors import SpaceError
@@ -57,6 +57,21 @@ class Space:
     chosen: tuple[str, ...] = ()
     arm: str = ""
     update_seconds: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def dataset(self) -> str:
+        """The data set that all of its trials have."""
+        return str(self.fixed["dataset"])
+
+    @property
+    def tags_file(self) -> str:
+        """The user's file of tags, "" where there is none."""
+        return str(self.fixed.get("tags_file", ""))
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether the task is tag recommendation."""
+        return self.dataset in TAG_DATASETS
 
     def base_config(self, train_size: int) -> TrialConfig:
         """The baseline cell of a training size; a branch's is the recipe of its arm.

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kdgan_core.config import score_of
+
 if TYPE_CHECKING:
     from kdgan_core import Evaluation, TrialResult
 
@@ -137,7 +139,7 @@ class SpoolWriter:
         )
 
     def result(self, result: TrialResult) -> None:
-        seeds = [dict(vars(seed)) for seed in result.seeds]
+        seeds = [seed.as_record() for seed in result.seeds]
         self._append(
             {
                 "event": "result",
@@ -265,20 +267,22 @@ def read_spool(path: Path) -> SpoolState:
 def _stopped_seed(seed: str, state: SpoolState) -> dict[str, Any]:
     """A SeedResult's fields from the checks a seed has passed; one absent in the last diverged."""
     checks = [(e["step"], e["metrics"][seed]) for e in state.evaluations if seed in e["metrics"]]
-    pretrained = checks[0][1]["valid_accuracy"] if checks else None
+    every = (metrics for e in state.evaluations for metrics in e["metrics"].values())
+    has_tags = any("valid_map" in metrics for metrics in every)
+    score = "map" if has_tags else "accuracy"
+    pretrained = score_of(checks[0][1]) if checks else None
+    found: dict[str, Any] = {
+        "seed": int(seed), "outcome": "diverged", "best_step": None,
+        f"best_valid_{score}": None, f"last_valid_{score}": None,
+        f"pretrained_valid_{score}": pretrained, f"test_{score}": None,
+    }  # fmt: skip
     if seed not in state.evaluations[-1]["metrics"]:
-        return {
-            "seed": int(seed), "outcome": "diverged", "best_step": None,
-            "best_valid_accuracy": None, "last_valid_accuracy": None,
-            "pretrained_valid_accuracy": pretrained, "test_accuracy": None,
-        }  # fmt: skip
+        return found
     trained = [check for check in checks if check[0] > 0]
-    best_step, best = max(trained, key=lambda check: check[1]["valid_accuracy"])
-    return {
-        "seed": int(seed), "outcome": "stopped", "best_step": best_step,
-        "best_valid_accuracy": best["valid_accuracy"],
-        "last_valid_accuracy": checks[-1][1]["valid_accuracy"],
-        "pretrained_valid_accuracy": pretrained, "test_accuracy": None,
+    best_step, best = max(trained, key=lambda check: float(score_of(check[1])))
+    return found | {
+        "outcome": "stopped", "best_step": best_step, f"best_valid_{score}": score_of(best),
+        f"last_valid_{score}": score_of(checks[-1][1]),
     }  # fmt: skip
 
 
@@ -306,7 +310,7 @@ def _finite(value: Any) -> Any:
 
 
 def score(result: Mapping[str, Any] | None) -> float | None:
-    """What the search maximises: mean over all seeds of validation accuracy, in [0, 1].
+    """What the search maximises: mean over all seeds of the validation score, in [0, 1].
 
     At the best check of a seed; a collapsed seed counts with where it ended, a diverged one as 0.
     None for a trial that failed.
@@ -316,5 +320,5 @@ def score(result: Mapping[str, Any] | None) -> float | None:
     values = []
     for seed in result["seeds"]:
         name = "last" if seed["outcome"] == "collapsed" else "best"
-        values.append(seed[f"{name}_valid_accuracy"] or 0.0)
+        values.append(score_of(seed, f"{name}_valid_") or 0.0)
     return float(sum(values) / len(values))

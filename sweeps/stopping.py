@@ -14,7 +14,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from kdgan_core.config import TrialConfig
+from kdgan_core.config import TrialConfig, score_of
 
 # Rank correlation of an early score with the final one on MNIST, prototype: .16 at a sixth of the
 # budget, .65 at a third, .89 at a half. So nothing is stopped before a third.
@@ -68,7 +68,7 @@ class EarlyStopping(FIFOScheduler):
         scheduler.on_trial_add(None, trial)
         for evaluation in evaluations:
             check = round(config.evaluations * evaluation["step"] / evaluation["steps"])
-            values = (seed["valid_accuracy"] for seed in evaluation["metrics"].values())
+            values = (score_of(seed) for seed in evaluation["metrics"].values())
             score = sum(value or 0.0 for value in values) / len(config.seeds)
             takes_in(None, trial, {"check": check, "score": score})
 

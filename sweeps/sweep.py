@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from kdgan_core.data import load_dataset
+from kdgan_core.data.seed_data import load_named
 from sweeps import closing
 from sweeps.best import best_in_storage
 from sweeps.caps import Budget
@@ -62,7 +62,7 @@ def run_sweep(space: Space, options: Options, console: Console) -> int:
         StorageError: the storage folder cannot be written, or another process runs this sweep.
     """
     options.caps.check(options.gpus_per_trial)
-    dataset = load_dataset(str(space.fixed["dataset"]), options.data_dir)
+    dataset = load_named(space.dataset, space.tags_file, options.data_dir)
     folder = make_folder(sweep_folder(space, options))
     with locked(folder, options.command):
         try:

@@ -12,6 +12,8 @@ from typing import Any
 from ray import tune
 
 from kdgan_core import Evaluation, Trial, TrialConfig
+from kdgan_core.config import score_of
+from sweeps.details import write_details
 from sweeps.environment import processor
 from sweeps.spool import SpoolBusy, SpoolWriter, read_spool
 
@@ -96,7 +98,9 @@ class Training:
         evaluation = self.trial.advance()
         self.spool.evaluation(evaluation)
         if self.trial.done:
-            self.spool.result(self.trial.result())
+            result = self.trial.result()
+            write_details(self.spool.path.parent, result)  # first: a result says all is there
+            self.spool.result(result)
             self.checkpoint.unlink(missing_ok=True)
         elif evaluation.step > 0:
             self._save()
@@ -152,7 +156,7 @@ class TrialActor(tune.Trainable):
     `Workers` (`workers`) and how many results its spool had when it was handed out (`ended`). What
     a step returns:
 
-    * progress: fraction of the updates done; score: mean validation accuracy of the seeds, a
+    * progress: fraction of the updates done; score: mean validation score of the seeds, a
       diverged one as 0; check: validation checks passed, the pretrained one not counted;
     * storage_error: why the storage cannot be written, "" while it can. The trial then has not
       failed: it goes on from its checkpoint in a later sweep.
@@ -204,7 +208,7 @@ class TrialActor(tune.Trainable):
         done = training.trial.done
         if done:
             self._let_go()
-        scores = [seed["valid_accuracy"] for seed in evaluation.metrics.values()]
+        scores = [score_of(seed) for seed in evaluation.metrics.values()]
         return _report(
             progress=evaluation.step / evaluation.steps,
             score=sum(scores) / len(config.seeds),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kdgan_core.config import TrialConfig
+from kdgan_core.data.task import Rows
 
 
 def make_generator(seed: int, purpose: str, device: torch.device) -> torch.Generator:
@@ -101,40 +101,21 @@ def cut_out(images: Tensor, generator: torch.Generator, share: float) -> Tensor:
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
-class Minibatches:
-    """An endless stream of augmented minibatches, reshuffled at every pass over the images.
-
-    A pass has floor(n / batch_size) batches, as in the authors' code; a batch larger than n is n.
-    """
+class Minibatches(Rows):
+    """An endless stream of augmented minibatches of images."""
 
     def __init__(
         self, images: Tensor, labels: Tensor, pixels: Pixels, config: TrialConfig,
         generator: torch.Generator,
     ) -> None:  # fmt: skip
         """images: (n, C, S, S) uint8; labels: (n,); both and the generator on one device."""
+        super().__init__(len(labels), config.batch_size, generator)
         self.images, self.labels, self.pixels = images, labels, pixels
-        self.config, self.generator = config, generator
-        self.batch = min(config.batch_size, len(labels))
-        self.order = torch.empty(0, dtype=torch.int64, device=labels.device)
-        self.position = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the stream stands, for `load_state_dict`; its generator is kept by the owner."""
-        return {"order": self.order, "position": self.position}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.order = state["order"].to(self.labels.device)
-        self.position = int(state["position"])
+        self.config = config
 
     def next(self) -> tuple[Tensor, Tensor]:
         """(B, C, S, S) float images and (B,) labels."""
-        if self.position + self.batch > len(self.order):
-            device = self.labels.device
-            self.order = torch.randperm(len(self.labels), generator=self.generator, device=device)
-            self.position = 0
-        rows = self.order[self.position : self.position + self.batch]
-        self.position += self.batch
-        config = self.config
+        rows, config = self.next_rows(), self.config
         images = affine(
             self.pixels.to_input(self.images[rows]), self.generator,
             config.rotation_degrees, config.shift, config.zoom,

@@ -6,13 +6,14 @@ that only give labels or rewards are in eval mode.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from kdgan_core.estimators import ESTIMATORS
 from kdgan_core.losses import log_rejection
+from kdgan_core.truth import label_pairs
 
 if TYPE_CHECKING:
     from kdgan_core.replica import Replica
@@ -29,20 +30,20 @@ def discriminator_updates(replica: Replica) -> int:
 
 
 @torch.no_grad()
-def pseudo_logits(replica: Replica, role: str, images: Tensor) -> Tensor:
+def pseudo_logits(replica: Replica, role: str, inputs: Any) -> Tensor:
     """(B, K) logits of the player whose pseudo labels D is to tell from the true ones."""
     is_authors = replica.config.estimator == "authors"
-    return replica.players[role](images, replica.dropout[role] if is_authors else None)  # type: ignore[no-any-return]
+    return replica.players[role](inputs, replica.dropout[role] if is_authors else None)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def rejection(replica: Replica, images: Tensor) -> Tensor:
+def rejection(replica: Replica, inputs: Any) -> Tensor:
     """(B, K) log(1 - p_d(x, y)) of every label."""
-    return log_rejection(pseudo_logits(replica, "discriminator", images))
+    return log_rejection(pseudo_logits(replica, "discriminator", inputs))
 
 
 def adversarial_loss(
-    replica: Replica, logits: Tensor, rewards: Tensor, tau: float,
+    replica: Replica, logits: Tensor, rewards: Tensor, truth: Tensor, tau: float,
     noise: torch.Generator | None = None,
 ) -> Tensor:  # fmt: skip
     """The configured estimator of Eq. 8 for one batch.
@@ -51,12 +52,16 @@ def adversarial_loss(
         replica: gives the estimator and its samples.
         logits: (B, K) of the learner.
         rewards: (B, K) as of `rejection`.
+        truth: (B,) labels, or (B, K) p_u; the authors' code draws as often as an image has labels.
         tau: temperature.
         noise: of the sampled labels, None for the replica's.
     """
     config = replica.config
     is_authors = config.estimator == "authors"
     samples = config.positives + config.negatives if is_authors else config.samples
+    if is_authors:
+        rows, _ = label_pairs(truth)
+        logits, rewards = logits[rows], rewards[rows]
     return ESTIMATORS[config.estimator](
         logits, rewards, tau, samples, config.control_variate != "none", noise or replica.noise
     )

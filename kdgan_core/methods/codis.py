@@ -29,13 +29,13 @@ def learner_step(replica: Replica, role: str, other: str) -> None:
     The other's prediction is the current one, in eval mode.
     """
     config = replica.config
-    images, labels = replica.streams[role].next()
-    logits = replica.players[role](images, replica.dropout[role])
-    loss = supervised_loss(logits, labels)
+    inputs, truth = replica.streams[role].next()
+    logits = replica.players[role](inputs, replica.dropout[role])
+    loss = supervised_loss(logits, truth)
     replica.note(f"loss_{role}", loss)
     if config.codistillation_weight > 0.0 and replica.progress >= config.burn_in:
         with torch.no_grad():
-            targets = replica.players[other](images)
+            targets = replica.players[other](inputs)
         distilled = distillation(config, logits, targets)
         replica.note(f"distillation_{role}", distilled)
         loss = loss + config.codistillation_weight * distilled

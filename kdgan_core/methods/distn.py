@@ -20,8 +20,8 @@ def play_round(replica: Replica, tau: float) -> None:
     pupil_round(replica, distn_loss)
 
 
-def distn_loss(replica: Replica, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+def distn_loss(replica: Replica, logits: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
     """(1-s) CE(y, softmax h) + s T^2 KL(softmax(f/T) || softmax(h/T)). logits, targets: (B, K)."""
     soft = replica.config.soft_weight
-    hard = supervised_loss(logits, labels)
+    hard = supervised_loss(logits, truth)
     return (1.0 - soft) * hard + soft * distillation(replica.config, logits, targets)

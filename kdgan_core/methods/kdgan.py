@@ -13,7 +13,6 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from kdgan_core.estimators import sample_labels
 from kdgan_core.losses import (
@@ -29,6 +28,7 @@ from kdgan_core.methods.adversarial import (
     rejection,
 )
 from kdgan_core.methods.pupil import distillation
+from kdgan_core.truth import label_pairs, label_probs, true_labels
 
 if TYPE_CHECKING:
     from kdgan_core.replica import Replica
@@ -47,28 +47,24 @@ def play_round(replica: Replica, tau: float) -> None:
 def discriminator_step(replica: Replica) -> None:
     """D ascends line 5 of Algorithm 1 with pseudo labels drawn from p_c and p_t."""
     config, smoothing = replica.config, replica.config.label_smoothing
-    images, labels = replica.streams["discriminator"].next()
-    classifier_logits = pseudo_logits(replica, "classifier", images)
-    teacher_logits = pseudo_logits(replica, "teacher", images)
-    scores = replica.players["discriminator"](images, replica.dropout["discriminator"])
+    inputs, truth = replica.streams["discriminator"].next()
+    logits = [pseudo_logits(replica, role, inputs) for role in ("classifier", "teacher")]
+    scores = replica.players["discriminator"](inputs, replica.dropout["discriminator"])
     if config.estimator == "expectation":
         loss = expected_discriminator_loss(
-            scores, F.one_hot(labels, scores.shape[1]), classifier_logits.softmax(dim=1),
-            teacher_logits.softmax(dim=1), config.alpha, smoothing,
+            scores, label_probs(truth, scores.shape[1]), logits[0].softmax(dim=1),
+            logits[1].softmax(dim=1), config.alpha, smoothing,
         )  # fmt: skip
-    else:
-        is_authors = config.estimator == "authors"
-        samples = config.negatives if is_authors else config.samples
-        drawn = (
-            sample_labels(classifier_logits, samples, replica.noise),
-            sample_labels(teacher_logits, samples, replica.noise),
+    elif config.estimator == "authors":
+        rows, labels = label_pairs(truth)
+        drawn = [sample_labels(one[rows], config.negatives, replica.noise) for one in logits]
+        loss = authors_discriminator_loss(
+            scores[rows], labels, drawn[0], drawn[1], config.alpha, config.positives
         )
-        if is_authors:
-            loss = authors_discriminator_loss(
-                scores, labels, *drawn, config.alpha, config.positives
-            )
-        else:
-            loss = discriminator_loss(scores, labels.unsqueeze(0), *drawn, config.alpha, smoothing)
+    else:
+        drawn = [sample_labels(one, config.samples, replica.noise) for one in logits]
+        true = true_labels(truth, config.samples, replica.noise)
+        loss = discriminator_loss(scores, true, drawn[0], drawn[1], config.alpha, smoothing)
     replica.note("loss_discriminator", loss)
     replica.descend("discriminator", loss)
 
@@ -97,18 +93,18 @@ def _learner_step(
     distillation_weight: float, label_weight: float,
 ) -> None:  # fmt: skip
     config = replica.config
-    images, labels = replica.streams[role].next()
-    logits = replica.players[role](images, replica.dropout[role])
+    inputs, truth = replica.streams[role].next()
+    logits = replica.players[role](inputs, replica.dropout[role])
     with torch.no_grad():
-        rewards = rejection(replica, images)
-        targets = target_player(replica, role)(images)
+        rewards = rejection(replica, inputs)
+        targets = target_player(replica, role)(inputs)
         replica.note(f"rejection_{role}", (logits.softmax(dim=1) * rewards).sum(dim=1).mean())
-    adversarial = adversarial_loss(replica, logits, rewards, tau)
+    adversarial = adversarial_loss(replica, logits, rewards, truth, tau)
     distilled = distillation(config, logits, targets)
     replica.note(f"distillation_{role}", distilled)
     loss = adversarial_weight * adversarial + distillation_weight * distilled
     if label_weight > 0.0:
-        loss = loss + label_weight * supervised_loss(logits, labels)
+        loss = loss + label_weight * supervised_loss(logits, truth)
     replica.descend(role, loss)
 
 

@@ -19,7 +19,7 @@ def play_round(replica: Replica, tau: float) -> None:
     pupil_round(replica, mimic_loss)
 
 
-def mimic_loss(replica: Replica, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+def mimic_loss(replica: Replica, logits: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
     """(1/2B) sum ||f - h||^2. logits, targets: (B, K)."""
-    del replica, labels
+    del replica, truth
     return l2_distillation(logits, targets)

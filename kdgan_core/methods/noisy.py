@@ -19,9 +19,9 @@ def play_round(replica: Replica, tau: float) -> None:
     pupil_round(replica, noisy_loss)
 
 
-def noisy_loss(replica: Replica, logits: Tensor, targets: Tensor, labels: Tensor) -> Tensor:
+def noisy_loss(replica: Replica, logits: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
     """(1/2B) sum ||f' - h||^2 with f' the noisy logits. logits, targets: (B, K)."""
-    del labels
+    del truth
     config = replica.config
     noisy = noisy_logits(
         targets, config.noise_form, config.noise_ratio, config.noise_sigma, replica.noise

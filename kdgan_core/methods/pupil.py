@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kdgan_core.config import TrialConfig
     from kdgan_core.replica import Replica
 
-# Loss of C from its logits (B, K), T's logits (B, K) in eval mode, and the labels (B,).
+# Loss of C from its logits (B, K), T's logits (B, K) in eval mode, and the true labels.
 PupilLoss = Callable[["Replica", Tensor, Tensor, Tensor], Tensor]
 
 
@@ -28,10 +28,10 @@ def distillation(config: TrialConfig, logits: Tensor, target_logits: Tensor) -> 
 def pupil_round(replica: Replica, loss_of: PupilLoss) -> None:
     """`classifier_steps` updates of C; T, pretrained, stays as it is."""
     for _ in range(replica.config.classifier_steps):
-        images, labels = replica.streams["classifier"].next()
+        inputs, truth = replica.streams["classifier"].next()
         with torch.no_grad():
-            targets = replica.frozen["teacher"](images)
-        logits = replica.players["classifier"](images, replica.dropout["classifier"])
-        loss = loss_of(replica, logits, targets, labels)
+            targets = replica.frozen["teacher"](inputs)
+        logits = replica.players["classifier"](inputs, replica.dropout["classifier"])
+        loss = loss_of(replica, logits, targets, truth)
         replica.note("loss_classifier", loss)
         replica.descend("classifier", loss)

@@ -16,8 +16,8 @@ def play_round(replica: Replica, tau: float) -> None:
     del tau
     role = replica.config.player
     for _ in range(replica.config.classifier_steps):
-        images, labels = replica.streams[role].next()
-        logits = replica.players[role](images, replica.dropout[role])
-        loss = supervised_loss(logits, labels)
+        inputs, truth = replica.streams[role].next()
+        logits = replica.players[role](inputs, replica.dropout[role])
+        loss = supervised_loss(logits, truth)
         replica.note(f"loss_{role}", loss)
         replica.descend(role, loss)

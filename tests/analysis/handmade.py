@@ -14,8 +14,10 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
+from analysis.columns import TAG_METRICS
 from analysis.runs import Runs, Sweep, tau_label, tidy
 from analysis.stats import t_interval
+from analysis.tasks import TAG_DATASETS
 
 BASELINE = {"role": "baseline", "factor": "", "level": ""}
 SEARCH = {"role": "search", "factor": "", "level": ""}
@@ -24,7 +26,8 @@ DEFAULT_TAU = ("exponential", 1.0, 0.1)
 
 
 class Trial(NamedTuple):
-    """A trial as the tests think of it; `seeds` maps a seed to its outcome and score.
+    """A trial as the tests think of it; `seeds` maps a seed to its outcome and score, which is
+    accuracy or, of tags, MAP.
 
     `attempt` is when it started, seconds since the epoch. A trial recorded by an older version has
     no tag for its cell.
@@ -47,6 +50,11 @@ class Trial(NamedTuple):
     extra: dict[str, dict[int, float]] = {}  # noqa: RUF012  further per-seed metrics
     params: dict[str, str] = {}  # noqa: RUF012  further parameters
     curves: tuple[tuple[int, int, str, float | None], ...] = ()  # seed, step, metric, value
+    images: tuple[tuple[int, str, float], ...] = ()  # seed, image, average precision
+
+    @property
+    def score(self) -> str:
+        return "map" if self.dataset in TAG_DATASETS else "accuracy"
 
     @property
     def cell_id(self) -> str:
@@ -126,13 +134,13 @@ def make_runs(trials: Sequence[Trial], **facts: object) -> Runs:
             "gamma": trial.gamma,
             "tau": tau_label(*trial.tau),
             **trial.params,
-            "test_accuracy": interval.mean,
-            "best_valid_accuracy": np.mean(list(valid.values())) if valid else math.nan,
+            f"test_{trial.score}": interval.mean,
+            f"best_valid_{trial.score}": np.mean(list(valid.values())) if valid else math.nan,
         }
         for seed, (outcome, value) in trial.seeds.items():
             scores = {
-                "seed_test_accuracy": value,
-                "seed_best_valid_accuracy": valid.get(seed, math.nan),
+                f"seed_test_{trial.score}": value,
+                f"seed_best_valid_{trial.score}": valid.get(seed, math.nan),
                 **{f"seed_{name}": values.get(seed) for name, values in trial.extra.items()},
             }
             records.append({**common, "seed": seed, "seed_outcome": outcome, **scores})
@@ -177,8 +185,8 @@ def record_trial(
     }
     metrics: dict[str, float] = {"seconds": 12.5}
     per_seed = {
-        "test_accuracy": {s: v for s, (_, v) in trial.seeds.items() if not math.isnan(v)},
-        "best_valid_accuracy": trial.valid_scores(),
+        f"test_{trial.score}": {s: v for s, (_, v) in trial.seeds.items() if not math.isnan(v)},
+        f"best_valid_{trial.score}": trial.valid_scores(),
     }
     for name, values in per_seed.items():
         interval = t_interval(list(values.values()))
@@ -202,11 +210,12 @@ def record_trial(
         params=[Param(key, str(value)) for key, value in params.items()],
         tags=[RunTag("mlflow.runName", trial.trial_id)],
     )
-    if trial.curves:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "curves.parquet"
-            curve_frame(trial).drop(columns="trial_id").to_parquet(path, index=False)
-            client.log_artifact(run_id, str(path))
+    for name, frame in (("curves", curve_frame(trial)), ("images", image_frame(trial))):
+        if len(frame):
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / f"{name}.parquet"
+                frame.drop(columns="trial_id").to_parquet(path, index=False)
+                client.log_artifact(run_id, str(path))
     client.set_terminated(run_id)
     return run_id
 
@@ -216,6 +225,18 @@ def curve_frame(*trials: Trial) -> pd.DataFrame:
     records = [(trial.trial_id, *point) for trial in trials for point in trial.curves]
     frame = pd.DataFrame(records, columns=["trial_id", "seed", "step", "metric", "value"])
     return frame.astype({"value": "float64"})
+
+
+def image_frame(*trials: Trial) -> pd.DataFrame:
+    """Return the frame that `read_images` would return for these trials; every metric of an image
+    is its average precision."""
+    records = [
+        (trial.trial_id, seed, image, *[value] * len(TAG_METRICS))
+        for trial in trials
+        for seed, image, value in trial.images
+    ]
+    frame = pd.DataFrame(records, columns=["trial_id", "seed", "image_id", *TAG_METRICS])
+    return frame.astype({"seed": "int32", **dict.fromkeys(TAG_METRICS, "float64")})
 
 
 def record_sweep(

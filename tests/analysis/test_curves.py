@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from handmade import curve_frame, make_runs
 from handmade_methods import arm_trial, learning_curves, realistic_arms
+from handmade_tags import metrics_of, realistic_tag_arms
 
 from analysis.curves import (
     PUBLISHED_NOTE,
+    PUBLISHED_TAG_NOTE,
     Band,
     CurvesInfo,
     Line,
@@ -144,3 +146,38 @@ def test_a_whole_sweep() -> None:
     assert [len(row.levels) for row in info.rows] == [5, 5]
     nagan = info.rows[0].curves[0]
     assert nagan.updates is not None and nagan.updates.n == 3
+
+
+def test_tags_are_drawn_by_p_at_3_with_the_recommenders_where_they_end() -> None:
+    trials = realistic_tag_arms(n_seeds=4, images=2)
+    runs = make_runs(trials)
+    wanted = {trial.trial_id for trial in trials if trial.rows[0]["level"] != "teacher"}
+    assert curve_trials(runs) == wanted
+    info = curves_info(runs, curve_frame(*trials))
+    (row,) = info.rows
+    assert (row.train_size, info.task.curve.label) == (0, "P@3")
+    assert {level.arm.name for level in row.levels} == {
+        "knn", "tagprop", "tagfeature", "relexample", "codis", "distn", "noisy", "mimic",
+        "supervised",
+    }  # fmt: skip
+    knn = next(level for level in row.levels if level.arm.name == "knn")
+    final = 0.431 - (0.431 - 0.25) * math.exp(-5)
+    assert (knn.mean, knn.n) == (pytest.approx(metrics_of(final)["p_at_3"]), 4)
+    nagan, kdgan = row.curves
+    assert nagan.updates is not None and nagan.updates.n == 3 and len(nagan.broken_updates) == 1
+    assert kdgan.updates is not None and kdgan.updates.mean[0] == pytest.approx(
+        metrics_of(0.25)["p_at_3"]
+    )
+
+
+def test_the_published_curve_of_tags_is_said_to_be_of_other_data() -> None:
+    trials = realistic_tag_arms(n_seeds=2, images=2)
+    info = curves_info(make_runs(trials), curve_frame(*trials))
+    assert info.rows[0].has_published and PUBLISHED_TAG_NOTE in info.notes
+    assert info.published.keys() == {"tagprop", "tagfeature", "relexample", "nagan", "kdgan"}
+    assert info.footer.startswith(
+        "Validation P@3: mean and 95 % Student-t interval over 1-2 seeds"
+    )
+    assert "mean of the last validation P@3" in info.footer and "Hodosh" in info.footer
+    without = curves_info(make_runs(trials), curve_frame(*trials), with_published=False)
+    assert not without.published and PUBLISHED_TAG_NOTE not in without.notes

@@ -8,10 +8,12 @@ import pytest
 from drawn import overlapping
 from handmade import curve_frame, make_runs
 from handmade_methods import METHODS, arm_trial, learning_curves, realistic_arms
+from handmade_tags import realistic_tag_arms
 
 from analysis.curves import CurvesInfo, curves_info
 from analysis.drawing import PUBLISHED_DASHES
 from analysis.figure3 import ARM_COLOURS, curves_frame, draw_curves, write_figure3
+from analysis.methods import BASELINES
 
 
 @cache
@@ -81,3 +83,27 @@ def test_a_sweep_without_a_published_curve_has_two_panels() -> None:
     assert [axes.get_xlabel() for axes in figure.axes] == [
         "updates of C after pretraining", "seconds of a seed's training",
     ]  # fmt: skip
+
+
+def test_tags_are_drawn_as_fractions_with_a_published_panel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = realistic_tag_arms(n_seeds=4, images=2)
+    info = curves_info(make_runs(trials), curve_frame(*trials))
+    figure = draw_curves(info)
+    updates, _, published = figure.axes
+    assert published.get_title(loc="left") == "(c) as published: P@3, YFCC100M"
+    assert updates.get_title(loc="left") == "(a) over updates, n = all"
+    assert "Validation P@3" in [text.get_text() for text in figure.texts]
+    assert updates.get_ylim()[1] < 1 and published.get_ylim()[1] < 1
+    (kdgan,) = (line for line in published.lines if line.get_color() == ARM_COLOURS["kdgan"])
+    assert max(kdgan.get_ydata()) == pytest.approx(0.310)  # type: ignore[arg-type]
+    assert overlapping(figure, monkeypatch) == []
+    frame = curves_frame(info)
+    assert "p_at_3" in frame and "accuracy" not in frame
+    assert set(frame[frame["mark"] == "level"]["arm"]) >= {"knn", "tagfeature", "mimic"}
+
+
+def test_every_arm_has_a_look_of_its_own() -> None:
+    assert {"kdgan", "nagan", *BASELINES} == set(ARM_COLOURS)
+    assert len(set(ARM_COLOURS.values())) == len(ARM_COLOURS)

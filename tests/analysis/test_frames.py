@@ -7,6 +7,7 @@ import pytest
 from handmade import Trial, make_runs, seeds
 
 from analysis.frames import (
+    Runs,
     RunsError,
     merge,
     origin,
@@ -53,6 +54,23 @@ def test_two_data_sets_do_not_go_together() -> None:
     runs = [make_runs([Trial(seeds(0.9), dataset=name)]) for name in ("mnist", "cifar10")]
     with pytest.raises(RunsError, match="sweeps of cifar10 and mnist cannot be put together"):
         merge(runs)
+
+
+def test_two_files_of_tags_do_not_go_together() -> None:
+    def runs(file: str) -> Runs:
+        return make_runs([Trial(seeds(0.5), dataset="tags", params={"tags_file": file})])
+
+    with pytest.raises(RunsError, match=r"tags \(a\.parquet\) and tags \(b\.parquet\) cannot"):
+        merge([runs("a.parquet"), runs("b.parquet")])
+    assert recorded_trials(merge([runs("a.parquet"), runs("a.parquet")])) == 1
+
+
+def test_where_numbers_come_from_says_what_must_be_said_of_the_data() -> None:
+    text = origin(make_runs([Trial(seeds(0.5), dataset="flickr8k")], planned_trials=2))
+    assert "partial: 1 of 2 planned trials. Data: Flickr8k (Hodosh et al. 2013)" in text
+    generated = make_runs([Trial(seeds(0.5), dataset="tags", params={"tags_file": ""})])
+    assert origin(generated).endswith("Data: generated posts, not real ones")
+    assert "Data" not in origin(make_runs([Trial(seeds(0.5))]))
 
 
 def test_runs_come_back_from_their_file(tmp_path: Path) -> None:

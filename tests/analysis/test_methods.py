@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from handmade import Trial, make_runs, seeds, sensitivity
 from handmade_methods import METHODS, arm_trial, costs, realistic_arms
+from handmade_tags import TAG_ARMS, realistic_tag_arms, tag_arm
 
 from analysis.frames import RunsError, merge
 from analysis.methods import arm_label, arms_of, has_methods, named_seeds, seed_ranges
@@ -19,6 +20,30 @@ def test_arms_stand_in_the_tables_order() -> None:
     names = ["codis", "distn", "noisy", "mimic", "nagan", "kdgan", "kdgan+ema", "supervised"]
     assert found[:9] == [(100, name) for name in [*names, "teacher"]]
     assert {size for size, _ in found[9:]} == {1000}
+
+
+def test_arms_of_tags_stand_in_the_papers_order_and_have_every_metric() -> None:
+    found = arms_of(make_runs(realistic_tag_arms(n_seeds=2, names=TAG_ARMS[::-1], images=2)))
+    assert [arm.name for arm in found] == [
+        "knn", "tagprop", "tagfeature", "relexample", "codis", "distn", "noisy", "mimic", "nagan",
+        "kdgan", "supervised", "teacher",
+    ]  # fmt: skip
+    assert [arm_label(arm.name) for arm in found[:4]] == ["KNN", "TPROP", "TFEAT", "REXMP"]
+    knn = found[0]
+    assert knn.train_size == 0 and all(seed.is_scored for seed in knn.seeds)
+    assert knn.scores("test_map") == {0: 0.431, 1: 0.431} and not knn.scores()
+    assert knn.scores("best_test_evaluation_map") == pytest.approx({0: 0.435, 1: 0.435})
+
+
+def test_a_diverged_seed_of_tags_has_no_score_in_any_metric() -> None:
+    trial = tag_arm("kdgan", {0: 0.5})
+    trial = trial._replace(
+        seeds={**trial.seeds, 1: ("diverged", 0.1)},
+        extra={**trial.extra, "test_p_at_3": {0: 0.4, 1: 0.1}},
+    )
+    (arm,) = arms_of(make_runs([trial]))
+    assert (arm.scores("test_map"), arm.scores("test_p_at_3")) == ({0: 0.5}, {0: 0.4})
+    assert [seed.is_scored for seed in arm.seeds] == [True, False]
 
 
 def test_an_arm_has_its_numbers_and_what_it_was_given() -> None:

@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 from handmade import Trial, record_sweep, seeds, sensitivity
 from handmade_methods import arm_trial, learning_curves, variance_curves
+from handmade_tags import realistic_tag_arms, with_metrics
 from mlflow import MlflowClient
 
 from analysis.plot import main
+from analysis.tasks import data_note
 
 Make = Callable[[str], tuple[MlflowClient, str]]
 SCRIPT = Path(__file__).parents[2] / "analysis" / "plot.py"
@@ -80,7 +82,8 @@ def test_the_store_comes_from_the_environment_too(
 
 
 TABLE = ["table1.csv", "table1.md", "table1.tex", "table1_differences.csv"]
-FIGURES = {n: [f"figure{n}.{end}" for end in ("csv", "pdf", "png")] for n in "347"}
+TABLE_2 = [name.replace("table1", "table2") for name in TABLE]
+FIGURES = {n: [f"figure{n}.{end}" for end in ("csv", "pdf", "png")] for n in "3457"}
 
 
 def arms() -> list[Trial]:
@@ -185,6 +188,55 @@ def test_a_methods_sweep_that_only_tuned_so_far_says_so(
     assert not (folder / "figures").exists()
 
 
+def test_a_methods_sweep_of_tags_becomes_table_2_and_figure_3(
+    store: str, experiment: Make, folder: Path
+) -> None:
+    trials = realistic_tag_arms(n_seeds=2, names=("kdgan", "nagan", "knn"), images=20)
+    record_sweep(*experiment("tag-methods"), "tag-methods-1", trials, mode="methods")
+    assert plot(store, "tag-methods")[0] == 0
+    assert written(folder) == sorted([*TABLE_2, *FIGURES["3"]])
+    page = (folder / "figures" / "tag-methods" / "table2.md").read_text()
+    assert "| all | KDGAN − KNN |" in page and data_note("flickr8k") in page
+    assert plot(store, "tag-methods", "--table", "2", "--out", "again")[0] == 0
+    again = (folder / "again" / "tag-methods" / "table2.md").read_text()
+    assert again == page
+
+
+def test_a_sensitivity_sweep_of_tags_becomes_figure_5_and_best(
+    store: str, experiment: Make, folder: Path
+) -> None:
+    trials = [with_metrics(trial._replace(dataset="flickr8k", train_size=0)) for trial in cells()]
+    record_sweep(*experiment("tag-sensitivity"), "tag-sensitivity-1", trials)
+    code, output = plot(store, "tag-sensitivity")
+    assert code == 0 and "Rank correlation" not in output
+    assert written(folder) == ["best.md", *FIGURES["5"]]
+    assert plot(store, "tag-sensitivity", "--figure", "5", "--published", "none")[0] == 0
+    csv = folder / "figures" / "tag-sensitivity" / "figure5.csv"
+    assert "published" not in csv.read_text()
+
+
+@pytest.mark.parametrize(
+    ("asked", "dataset", "sentence"),
+    [
+        (["--figure", "4"], "flickr8k", "Figure 4 is of images with one label"),
+        (["--table", "1"], "flickr8k", "Table 1 is of images with one label"),
+        (["--figure", "5"], "mnist", "Figure 5 is of tag recommendation"),
+        (["--table", "2"], "mnist", "Table 2 is of tag recommendation"),
+    ],
+)
+def test_the_other_tasks_table_or_figure_is_one_sentence(
+    store: str, experiment: Make, folder: Path, asked: list[str], dataset: str, sentence: str
+) -> None:
+    name = f"other{asked[0]}-{asked[1]}"
+    trial = with_metrics(Trial(seeds(0.5), dataset=dataset))
+    record_sweep(*experiment(name), "other-1", [trial])
+    code, output = plot(store, name, *asked)
+    mine = {"--figure": {"4": "5", "5": "4"}, "--table": {"1": "2", "2": "1"}}[asked[0]][asked[1]]
+    assert code == 2 and f"error: {sentence}" in output
+    assert output.rstrip().endswith(f"use {asked[0]} {mine}")
+    assert written(folder) == []
+
+
 def test_an_unwritable_folder_is_one_sentence(store: str, experiment: Make, folder: Path) -> None:
     record_sweep(*experiment("unwritable"), "unwritable-1", cells())
     (folder / "taken").write_text("")
@@ -201,6 +253,7 @@ def test_help_teaches_and_is_fast() -> None:
     assert time.perf_counter() - started < 2  # 0.06 s on an idle machine; a busy one is slower
     assert "python analysis/plot.py mnist --sweep" in done.stdout
     assert "python analysis/plot.py mnist --table 1" in done.stdout
+    assert "python analysis/plot.py flickr8k --figure 5" in done.stdout
 
 
 def test_the_command_line_loads_no_heavy_library_before_it_needs_one() -> None:

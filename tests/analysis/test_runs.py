@@ -13,12 +13,14 @@ from handmade import (
     SUPERSEDED,
     Trial,
     curve_frame,
+    image_frame,
     record_sweep,
     record_trial,
     seeds,
     sensitivity,
 )
 from handmade_methods import arm_trial, learning_curves
+from handmade_tags import metrics_of, tag_arm, tag_images
 from mlflow import MlflowClient
 
 from analysis import columns as c
@@ -30,6 +32,7 @@ from analysis.runs import (
     SWEEP_KEY,
     RunsError,
     read_curves,
+    read_images,
     read_runs,
     tau_label,
     write_runs,
@@ -142,6 +145,39 @@ def test_a_trial_of_two_sweeps_has_the_curves_of_its_later_run(
         record_sweep(client, experiment_id, sweep, [trial])
     both = [read_runs("twice", store, sweep) for sweep in ("twice-2", "twice-1")]
     assert read_curves(merge(both), store, [trial.trial_id])["value"].tolist() == [0.9]
+
+
+def test_a_tag_trial_has_its_metrics_and_images(store: str, experiment: Make) -> None:
+    client, experiment_id = experiment("tagged")
+    scores = {0: 0.5, 3: 0.4}
+    trial = tag_arm("kdgan", scores, images=tag_images(scores, 5, untagged=1))
+    trial = trial._replace(params={**trial.params, "tags_file": ""})
+    without = tag_arm("knn", {0: 0.3})
+    record_sweep(client, experiment_id, "tagged-1", [trial, without])
+    runs = read_runs("tagged", store)
+    record = runs.trials.set_index([c.TRIAL_ID, c.SEED]).loc[(trial.trial_id, 3)]
+    assert (record["dataset"], record["train_size"], record["tags_file"]) == ("flickr8k", 0, "")
+    assert (record["seed_test_map"], record["test_map"]) == (0.4, pytest.approx(0.45))
+    assert record["seed_test_authors_f_at_5"] == pytest.approx(metrics_of(0.4)["authors_f_at_5"])
+    assert math.isnan(record["seed_test_accuracy"]) and record["test_map_n"] == 2
+    images = read_images(runs, store, {trial.trial_id, without.trial_id})
+    assert images.columns.tolist() == ["trial_id", *c.IMAGE_COLUMNS]
+    pd.testing.assert_frame_equal(images, image_frame(trial), check_dtype=False)
+    assert images["map"].isna().sum() == 2
+    assert read_images(runs, store, [without.trial_id]).empty
+
+
+def test_a_file_of_images_without_its_columns_is_named(
+    store: str, experiment: Make, tmp_path: Path
+) -> None:
+    client, experiment_id = experiment("odd-images")
+    trial = tag_arm("kdgan", {0: 0.5})
+    record_sweep(client, experiment_id, "odd-images-1", [trial])
+    runs = read_runs("odd-images", store)
+    pd.DataFrame({"seed": [0]}).to_parquet(tmp_path / "images.parquet")
+    client.log_artifact(runs.trials["run_id"][0], str(tmp_path / "images.parquet"))
+    with pytest.raises(RunsError, match=rf"images\.parquet of trial '{trial.trial_id}'.*image_id"):
+        read_images(runs, store, [trial.trial_id])
 
 
 def test_a_damaged_file_of_curves_is_named(store: str, experiment: Make, tmp_path: Path) -> None:

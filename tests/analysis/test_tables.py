@@ -4,8 +4,10 @@ import math
 
 import pytest
 from handmade import SEARCH, Trial, make_runs, seeds
+from handmade_tags import with_metrics
 
 from analysis.tables import best_markdown, best_rows
+from analysis.tasks import data_note
 
 
 def trial(alpha: float, test: float, valid: float, n: int = 2, **changes: object) -> Trial:
@@ -112,3 +114,19 @@ def test_published_values_are_for_kdgan_on_mnist_only() -> None:
     assert "ublished" not in best_markdown(digits)
     other = make_runs([trial(0.1, 0.8, 0.8, method="nagan")])
     assert best_rows(other)[0].published is None
+
+
+def test_tags_are_chosen_by_validation_map_and_printed_as_fractions() -> None:
+    cells = [
+        trial(0.1, 0.52, 0.50, dataset="flickr8k", train_size=0),
+        trial(0.2, 0.51, 0.53, dataset="flickr8k", train_size=0),
+        trial(0.2, 0.40, 0.41, dataset="flickr8k", train_size=500),
+    ]
+    runs = make_runs([with_metrics(cell) for cell in cells])
+    assert [row.train_size for row in best_rows(runs)] == [500, 0]
+    assert best_rows(runs)[1].alpha == 0.2
+    page = best_markdown(runs)
+    assert "highest mean best validation MAP" in page and "accuracy" not in page
+    assert "| validation MAP | test MAP | seeds |" in page
+    assert "| all | kdgan | 0.2 |" in page and "| 0.5300 [0.5300, 0.5300] | 0.5100 [" in page
+    assert data_note("flickr8k") in page

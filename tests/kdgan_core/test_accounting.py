@@ -138,11 +138,11 @@ def test_the_authors_statistic_is_the_best_of_all_test_evaluations(make_trial: M
             answers = trial.replicas[0].players["classifier"](images).argmax(dim=1)
         found.append(float((answers.numpy() == dataset.test_labels).mean()))
     (seed,) = trial.result().seeds
-    assert seed.best_test_evaluation == pytest.approx(max(found[1:]))
+    assert seed.best_test_evaluation == {"accuracy": pytest.approx(max(found[1:]))}
     assert len(set(found[1:])) > 1
-    assert seed.best_test_evaluation is not None
-    assert seed.test_accuracy is not None
-    assert seed.best_test_evaluation >= seed.test_accuracy
+    assert seed.test_score is not None
+    assert seed.best_test_evaluation["accuracy"] >= seed.test_score
+    assert seed.as_record()["best_test_evaluation"] == seed.best_test_evaluation["accuracy"]
 
 
 def test_the_authors_statistic_selects_nothing(make_trial: MakeTrial) -> None:
@@ -150,11 +150,11 @@ def test_the_authors_statistic_selects_nothing(make_trial: MakeTrial) -> None:
         run(make_trial(seeds=(0, 1), authors_statistic=on))[1].seeds for on in (False, True)
     )
     for one, two in zip(plain, asked, strict=True):
-        assert one.best_test_evaluation is None
-        assert two.best_test_evaluation is not None
-        assert two.test_accuracy is not None
-        assert two.best_test_evaluation >= two.test_accuracy
-        assert dataclasses.replace(two, best_test_evaluation=None) == one
+        assert one.best_test_evaluation == {}
+        assert "best_test_evaluation" not in one.as_record()
+        assert two.test_score is not None
+        assert two.best_test_evaluation["accuracy"] >= two.test_score
+        assert dataclasses.replace(two, best_test_evaluation={}) == one
 
 
 def test_the_teacher_alone_is_scored_where_it_is_asked_for(make_trial: MakeTrial) -> None:
@@ -171,6 +171,6 @@ def test_the_teacher_alone_is_scored_where_it_is_asked_for(make_trial: MakeTrial
         scores[check.step] = float((answers.numpy() == dataset.test_labels).mean())
     (seed,) = trial.result().seeds
     assert seed.best_step is not None
-    assert seed.test_accuracy is not None
-    assert seed.test_accuracy == pytest.approx(scores[seed.best_step])
-    assert seed.test_accuracy > 0.6 > 0.3 > seed.pretrained_valid_accuracy
+    assert seed.test_score is not None
+    assert seed.test_score == pytest.approx(scores[seed.best_step])
+    assert seed.test_score > 0.6 > 0.3 > seed.pretrained_valid_score

@@ -155,7 +155,7 @@ def test_the_best_classifier_so_far_is_kept(
     assert results[0] == results[1]
     (seed,) = results[1].seeds
     assert (seed.outcome, seed.best_step) == ("collapsed", 6)
-    assert seed.test_accuracy > seed.last_valid_accuracy + 0.2
+    assert seed.test_score > seed.last_valid_score + 0.2
 
 
 def test_a_diverged_seed_stays_diverged(

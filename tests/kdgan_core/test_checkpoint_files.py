@@ -152,14 +152,14 @@ def test_a_checkpoint_without_its_data_is_an_error_that_changes_nothing(
     make_trial: MakeTrial, saved: tuple[Path, bytes], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def absent(name: str, folder: Path | None) -> None:
+    def absent(config: TrialConfig, folder: Path | None) -> None:
         raise DataError("absent")
 
     (tmp_path / "trial.pt").write_bytes(saved[1])
     trial = make_trial()
     before = dict(vars(trial))
     with monkeypatch.context() as patch:
-        patch.setattr(trial_module, "load_dataset", absent)
+        patch.setattr(trial_module, "load", absent)
         with pytest.raises(DataError):
             trial.resume(tmp_path / "trial.pt")
     assert vars(trial) == before

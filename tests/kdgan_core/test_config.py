@@ -30,6 +30,7 @@ OTHER: dict[str, object] = {
     "dataset": "mnist",
     "method": "nagan",
     "player": "teacher",
+    "tags_file": "posts.parquet",
     "train_size": 101,
     "seeds": (0, 1, 2, 3, 5),
     "draw": "last",
@@ -79,6 +80,13 @@ OTHER: dict[str, object] = {
     "mirroring": True,
     "cutout": 0.25,
     "matmul_precision": "highest",
+    "feature_dropout": 0.2,
+    "word_dropout": 0.2,
+    "text_pooling": "mean",
+    "embedding_size": 50,
+    "word_vectors": "vectors.txt",
+    "neighbours": 50,
+    "svm_cost": 0.1,
     "evaluations": 10,
     "matched": "steps",
     "authors_statistic": True,
@@ -89,6 +97,7 @@ OTHER: dict[str, object] = {
 NEEDS: dict[str, dict[str, object]] = {
     "architecture": {"dataset": "mnist"},
     "player": {"method": "supervised"},
+    "tags_file": {"dataset": "tags"},
 }
 
 # Field, a value just outside, and the words of what is allowed.
@@ -110,7 +119,7 @@ OUT_OF_RANGE = [
     ("learning_rate_schedule", "step", "constant, cosine"),
     ("architecture", "resnet", ", ".join(ARCHITECTURES)),
     ("matmul_precision", "low", "highest, high, medium"),
-    ("train_size", 9, "at least 10"),
+    ("train_size", -1, "at least 0"),
     ("valid_size", 9, "at least 10"),
     ("seeds", (0, -1), "at least 0"),
     ("alpha", -0.001, "in [0, 1]"),
@@ -148,6 +157,12 @@ OUT_OF_RANGE = [
     ("rotation_degrees", 181.0, "in [0, 180]"),
     ("shift", 1.1, "in [0, 1]"),
     ("zoom", 0.91, "in [0, 0.9]"),
+    ("feature_dropout", 0.96, "in [0, 0.95]"),
+    ("word_dropout", -0.1, "in [0, 0.95]"),
+    ("text_pooling", "sum", "max, mean, last"),
+    ("embedding_size", 0, "at least 1"),
+    ("neighbours", -1, "at least 0"),
+    ("svm_cost", 0.0, "above 0"),
     ("cutout", 1.1, "in [0, 1]"),
     ("evaluations", 0, "at least 1"),
     ("gradient_batches", 1, "at least 2"),
@@ -167,7 +182,7 @@ def other(name: str) -> TrialConfig:
 def test_every_field_has_another_value_and_every_range_a_bad_one() -> None:
     names = {field.name for field in FIELDS}
     assert set(OTHER) == names
-    assert {name for name, _, _ in OUT_OF_RANGE} == names
+    assert {name for name, _, _ in OUT_OF_RANGE} | {"tags_file", "word_vectors"} == names
 
 
 @pytest.mark.parametrize("name", OTHER)

@@ -13,10 +13,12 @@ from torch import nn
 
 from kdgan_core import pretrain
 from kdgan_core.config import TrialConfig
-from kdgan_core.data import draw_split, load_dataset
-from kdgan_core.data.batches import Pixels, accuracy
+from kdgan_core.data import load_dataset
+from kdgan_core.data.batches import accuracy
+from kdgan_core.data.image_data import ImageData, image_data
+from kdgan_core.data.task import Scores
 from kdgan_core.players import PLAYERS
-from kdgan_core.pretrain import DEPENDS_ON, DROPOUT, SeedData, cache_key, pretrained_player
+from kdgan_core.pretrain import DEPENDS_ON, DROPOUT, cache_key, pretrained_player
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., TrialConfig]
@@ -71,14 +73,8 @@ IRRELEVANT: dict[str, object] = {
 }
 
 
-def seed_data(config: TrialConfig, seed: int = 0) -> SeedData:
-    dataset = load_dataset("digits", None)
-    split = draw_split(dataset, config, seed)
-    images, labels = torch.from_numpy(dataset.images), torch.from_numpy(dataset.labels)
-    return SeedData(
-        images[split.train], labels[split.train], images[split.valid], labels[split.valid],
-        Pixels(dataset.white), dataset.checksum,
-    )  # fmt: skip
+def seed_data(config: TrialConfig, seed: int = 0) -> ImageData:
+    return image_data(load_dataset("digits", None), config, seed, CPU)
 
 
 def weights(player: nn.Module) -> list[list[float]]:
@@ -151,8 +147,9 @@ def test_pretraining_reads_nothing_that_the_key_leaves_out(
     data = seed_data(spy)  # type: ignore[arg-type]
     pretrained_player(role, spy, 0, data, tmp_path, CPU)  # type: ignore[arg-type]
     # A player's network needs its dropout alone; `pretraining` is its number of updates, which is
-    # in the key; matmul_precision is set around training.
-    assert spy.read == set(DEPENDS_ON) - {"matmul_precision"} | {DROPOUT[role], "pretraining"}
+    # in the key; matmul_precision is set around training; the score goes with the data set.
+    beside = {DROPOUT[role], "pretraining", "score"}
+    assert spy.read == set(DEPENDS_ON) - {"matmul_precision"} | beside
 
 
 @pytest.mark.parametrize("role", PLAYERS)
@@ -212,11 +209,11 @@ def test_the_best_check_is_kept(
     scores = iter([0.2, 0.5, 0.5, 0.3, 0.1, 0.4])
     seen: list[list[list[float]]] = []
 
-    def scripted(player: nn.Module, *args: object) -> float:
+    def scripted(self: ImageData, player: nn.Module) -> Scores:
         seen.append(weights(player))
-        return next(scores)
+        return Scores({"accuracy": next(scores)}, 0.1)
 
-    monkeypatch.setattr(pretrain, "accuracy", scripted)
+    monkeypatch.setattr(ImageData, "validate", scripted)
     player = pretrained_player("classifier", config, 0, seed_data(config), tmp_path, CPU).player
     assert len(seen) == pretrain.CHECKS
     assert weights(player) == seen[1]

@@ -136,9 +136,9 @@ def test_the_first_of_equal_checks_is_kept(make_replica: MakeReplica) -> None:
     for step, score in enumerate([0.3, 0.5, 0.5, 0.4], start=1):
         replica.train_to(step)
         replica.keep_if_best(score)
-        kept[step] = replica.test_best(replica.data.train_images, replica.data.train_labels)
-    assert (replica.best_step, replica.best_valid_accuracy) == (2, 0.5)
+        kept[step] = replica.test_best()[0].metrics["accuracy"]
+    assert (replica.best_step, replica.best_valid_score) == (2, 0.5)
     with torch.no_grad():
         replica.players["classifier"].out.bias.fill_(math.nan)  # later harm does not reach it
-    best = replica.test_best(replica.data.train_images, replica.data.train_labels)
+    best = replica.test_best()[0].metrics["accuracy"]
     assert best == kept[2] > 0.2

@@ -121,8 +121,8 @@ def end_trial() -> Callable[..., TrialResult | None]:
                 test = best[seed] - 0.01
                 seeds.append(
                     SeedResult(
-                        seed, outcome, 20, best[seed], last, 0.5, test, best[seed], seconds / 4,
-                        seconds / 8, 40, 30, 30,
+                        seed, outcome, 20, best[seed], last, 0.5, test, {"accuracy": test},
+                        {"accuracy": best[seed]}, seconds / 4, seconds / 8, 40, 30, 30,
                     )
                 )  # fmt: skip
         worst = max((seed.outcome for seed in seeds), key=OUTCOMES.index)

@@ -3,24 +3,64 @@
 from __future__ import annotations
 
 import itertools
+import tomllib
 from dataclasses import replace
 
 import pytest
 
-from kdgan_core.config import FIELDS
+from kdgan_core.config import FIELDS, RECOMMENDERS, TAG_DATASETS
 from sweeps.design import sensitivity_rows
 from sweeps.factors import FACTORS, SpaceError
-from sweeps.loading import experiments, load_space
-from sweeps.space import Space, dimension_field
+from sweeps.loading import SPACES, experiments, load_space
+from sweeps.space import Space, branches, dimension_field
 
 EVERYTHING = {
     "alpha": 0.5, "beta": 1.0, "gamma": 1.0, "tau_kind": "constant", "tau_start": 1.0,
 }  # fmt: skip
-SHIPPED = list(itertools.product(("cifar10", "digits", "mnist"), (False, True)))
+SHIPPED = list(itertools.product(experiments(), (False, True)))
 
 
 def test_the_shipped_experiments() -> None:
-    assert experiments() == ("cifar10", "digits", "mnist")
+    images, posts = ("cifar10", "digits", "mnist"), set(TAG_DATASETS)
+    assert set(experiments()) == {*images, *posts}
+    assert list(experiments()) == sorted(experiments())
+
+
+def test_a_space_lays_its_own_over_what_it_extends() -> None:
+    """A table is laid over a table, a list replaces a list, and only the file's own are there."""
+    base = tomllib.loads((SPACES / "common" / "posts.toml").read_text())
+    own = tomllib.loads((SPACES / "tags.toml").read_text())
+    assert own["extends"] == "common/posts"
+    for name in TAG_DATASETS:
+        space = load_space(name)
+        assert space.dataset == space.fixed["dataset"] == name
+        assert space.has_tags
+    tags, plain = load_space("tags"), load_space("flickr8k")
+    assert tags.fixed["steps"] == own["fixed"]["steps"] != base["fixed"]["steps"]
+    assert tags.fixed["batch_size"] == base["fixed"]["batch_size"]
+    assert [level["alpha"] for level in tags.cuts["alpha"]] == own["cuts"]["alpha"]
+    assert tags.cuts["beta"] == plain.cuts["beta"]
+    assert not load_space("mnist").has_tags
+
+
+def test_the_recommenders_are_lines_of_the_table_without_a_search() -> None:
+    for name in TAG_DATASETS:
+        space = load_space(name, "methods")
+        assert set(RECOMMENDERS) <= set(space.chosen)
+        for branch, own in branches(space, "methods").items():
+            config = own.base_config(branch.train_size)
+            assert config.train_size == 0
+            if branch.arm in RECOMMENDERS:
+                assert (own.search, own.baseline_from, config.rounds) == ({}, "paper", 1)
+            else:
+                assert own.search
+
+
+def test_a_file_of_tags_goes_with_the_experiment_tags() -> None:
+    assert load_space("tags", changes={"tags_file": "/a/b.parquet"}).tags_file == "/a/b.parquet"
+    assert load_space("tags").tags_file == ""
+    with pytest.raises(SpaceError, match="goes with dataset='tags' alone"):
+        load_space("flickr8k", changes={"tags_file": "/a/b.parquet"})
 
 
 @pytest.mark.parametrize(("name", "quick"), SHIPPED)
@@ -173,7 +213,7 @@ def test_a_value_no_trial_can_have_is_named(options: dict[str, object], words: s
 
 @pytest.mark.parametrize("name", ["cifar", "", "../spaces/mnist", "mnist.toml"])
 def test_an_unknown_experiment_lists_the_known_ones(name: str) -> None:
-    with pytest.raises(SpaceError, match=f"{name!r} is not.*cifar10, digits, mnist"):
+    with pytest.raises(SpaceError, match=f"{name!r} is not.*cifar10, digits, flickr8k, mnist"):
         load_space(name)
 
 

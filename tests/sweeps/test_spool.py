@@ -66,7 +66,7 @@ def test_a_trial_is_read_back(tmp_path: Path) -> None:
     assert one["seed_seconds"] == {"0": 0.25, "1": 0.125}
     assert state.result is not None
     assert (state.outcome, state.result["seconds"], state.result["step"]) == ("finished", 3.0, 20)
-    assert state.result["seeds"] == [vars(FINISHED.seeds[0])]
+    assert state.result["seeds"] == [FINISHED.seeds[0].as_record()]
     assert state.started == begun.started
     assert state.started <= one["time"] <= state.result["time"]
     assert (state.progress, state.seconds, state.resumed, state.ended) == (0.5, 3.0, 0, 1)
@@ -352,12 +352,30 @@ def test_a_stopped_trial_has_the_validation_scores_of_its_checks(started: SpoolW
     ]
     # What only the training itself knows is absent: costs, and the authors' statistic.
     scores = [
-        {k: v for k, v in vars(seed).items() if k in state.result["seeds"][0]} for seed in expected
+        {k: v for k, v in seed.as_record().items() if k in state.result["seeds"][0]}
+        for seed in expected
     ]
     assert state.result["seeds"] == scores
     numbers = [state.result[name] for name in ("step", "seconds", "prepare_seconds")]
     assert numbers == [15, 4.0, 1.0]
     assert score(state.result) == pytest.approx((0.8 + 0.6) / 4)
+
+
+def test_a_stopped_trial_of_tags_has_their_score(started: SpoolWriter) -> None:
+    """Also a seed that was in no check."""
+    for step, value in enumerate((0.3, 0.5, 0.4)):
+        metrics = {0: {"valid_map": value, "valid_mrr": 0.9}}
+        started.evaluation(Evaluation(5 * step, 40, 0.5, 1.0 + step, metrics))
+    started.stopped(read_spool(started.path), seeds=(0, 1))
+    state = read_spool(started.path)
+    assert state.result is not None
+    first, second = state.result["seeds"]
+    assert (first["best_valid_map"], first["last_valid_map"], first["best_step"]) == (0.5, 0.4, 5)
+    assert first["pretrained_valid_map"] == 0.3
+    assert second["outcome"] == "diverged"
+    assert first.keys() == second.keys()
+    assert not any("accuracy" in name for name in first)
+    assert score(state.result) == pytest.approx(0.25)
 
 
 def test_a_stop_needs_a_check(started: SpoolWriter) -> None:

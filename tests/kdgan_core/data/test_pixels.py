@@ -12,7 +12,7 @@ from torch import Tensor
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, load_dataset
 from kdgan_core.data.batches import Minibatches, Pixels, accuracy, cut_out, mean_image, mirror
-from kdgan_core.replica import CENTRED, _seed_data
+from kdgan_core.data.image_data import CENTRED, image_data
 
 CPU = torch.device("cpu")
 SIDE = 12
@@ -80,13 +80,13 @@ def test_cifar10_is_centred_by_its_own_training_images(make_config: MakeConfig) 
     config = TrialConfig(dataset="cifar10", train_size=20, valid_size=20)
     means = []
     for seed in (0, 1):
-        data = _seed_data(noise, config, seed, CPU)
+        data = image_data(noise, config, seed, CPU)
         assert data.pixels.white == 255.0
         assert data.pixels.mean is not None
         means.append(data.pixels.mean)
         torch.testing.assert_close(means[-1], mean_image(data.train_images, 255.0))
     assert not torch.equal(*means)
-    digits = _seed_data(load_dataset("digits", None), make_config(), 0, CPU)
+    digits = image_data(load_dataset("digits", None), make_config(), 0, CPU)
     assert digits.pixels == Pixels(16.0, None)
 
 

@@ -157,7 +157,7 @@ def test_logging_the_variance_and_checking_move_nobody(
     assert len(gradient_variance(replica, 0.5)) == 6
     replica.validate()
     replica.keep_if_best(0.5)
-    replica.test_best(replica.data.valid_images, replica.data.valid_labels)
+    replica.test_best()
     assert differing(before, states(replica)) == set()
 
 

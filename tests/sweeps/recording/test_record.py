@@ -105,7 +105,10 @@ def test_a_diverged_seed_is_visible_and_in_no_mean(sweep: Sweep, trials: Trials)
     assert metrics["test_accuracy"] == pytest.approx(0.79)
     assert metrics["test_accuracy_n"] == 1.0
     assert not {name for name in metrics if name.endswith(("_std", "_low", "_high"))}
-    costs = {name for name in c.SEED_METRICS if name.startswith(("updates", "train", "pretrain"))}
+    costs = {
+        name for name in c.SEED_METRICS_OF[c.IMAGES]
+        if name.startswith(("updates", "train", "pretrain"))
+    }  # fmt: skip
     assert {name for name in metrics if name.endswith("/seed_1")} == {
         c.seed_metric(name, 1) for name in costs
     }
@@ -151,10 +154,10 @@ def test_what_is_written_is_what_the_analysis_declares(sweep: Sweep, trials: Tri
     for run in runs:
         assert set(c.PARAMS) <= run.data.params.keys()
         assert run.data.params.keys() <= fields | set(c.PARAMS)
-    seeds = {c.seed_metric(name, seed) for name in c.SEED_METRICS for seed in (0, 1)}
+    seeds = {c.seed_metric(name, seed) for name in c.SEED_METRICS_OF[c.IMAGES] for seed in (0, 1)}
     good = runs[0].data.metrics.keys()
     histories = {"valid_accuracy", "loss_discriminator", "tau"}
-    assert good - histories == set(c.METRICS) | seeds
+    assert good - histories == set(c.METRICS_OF[c.IMAGES]) | seeds
     assert histories <= good
 
 

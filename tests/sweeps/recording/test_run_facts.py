@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
 from analysis import columns
 from kdgan_core import TrialConfig
 from kdgan_core.config import FIELDS
+from kdgan_core.metrics import METRICS
 from kdgan_core.trial import SeedResult
 from sweeps.plan import Row
 from sweeps.run_facts import (
@@ -79,8 +79,22 @@ def test_a_seeds_costs_are_written_and_an_older_spool_has_none() -> None:
 
 
 def test_every_score_of_a_seed_is_declared_and_written() -> None:
-    fields = {field.name for field in dataclasses.fields(SeedResult)} - {"seed", "outcome"}
-    assert set(SEED_METRICS) == set(columns.SEED_METRICS) == fields
+    names = {"accuracy": columns.IMAGES, "map": columns.TAGS}
+    metrics = {"accuracy": {"accuracy": 0.7}, "map": dict.fromkeys(METRICS, 0.7)}
+    for score, task in names.items():
+        seed = SeedResult(
+            0, "finished", 600, 0.8, 0.7, 0.5, 0.7, metrics[score], metrics[score], score=score
+        )
+        written = seed.as_record().keys() - {"seed", "outcome"}
+        assert written == set(columns.SEED_METRICS_OF[task])
+        assert written <= set(SEED_METRICS)
+        final = final_metrics({"seeds": [seed.as_record()], "seconds": 1.0})
+        once = {name for name in columns.METRICS_OF[task] if not name.endswith(SPREAD)}
+        assert {name for name in final if "/" not in name} == once
+    assert set(SEED_METRICS) == set(columns.SEED_METRICS)
+
+
+SPREAD = ("_std", "_low", "_high")  # of one seed there is none
 
 
 def test_histories_are_means_of_the_seeds_that_have_a_value() -> None:

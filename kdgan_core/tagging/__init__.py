@@ -1,0 +1,1 @@
+"""The published tag recommenders that KDGAN is compared with (Table 2)."""

@@ -1,0 +1,42 @@
+"""The true labels of a minibatch: one an image, (B,), or a distribution p_u(y|x), (B, K).
+
+Tags are the second kind: p_u is uniform over an image's tags (paper, section 4.2).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def label_probs(truth: Tensor, classes: int) -> Tensor:
+    """(B, K) p_u(y|x), one-hot where an image has one label. classes: K."""
+    return F.one_hot(truth, classes) if truth.dim() == 1 else truth
+
+
+def true_labels(truth: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    """(k, B) labels drawn from p_u(y|x), line 4 of Algorithm 1.
+
+    One label an image needs no draw: it is every draw, so k is 1.
+
+    Args:
+        truth: (B,) labels, or (B, K) p_u.
+        samples: k.
+        generator: on the device of the truth; not used for one label an image.
+    """
+    if truth.dim() == 1:
+        return truth.unsqueeze(0)
+    return torch.multinomial(truth, samples, replacement=True, generator=generator).T
+
+
+def label_pairs(truth: Tensor) -> tuple[Tensor | slice, Tensor]:
+    """Every pair of an image and one of its true labels: rows of the batch, and (B',) labels.
+
+    The authors' code gives an image with m labels m times as many positives and draws (SPEC of
+    their tag task): its losses run over these pairs as they do over images with one label.
+    """
+    if truth.dim() == 1:
+        return slice(None), truth
+    rows, labels = truth.nonzero(as_tuple=True)
+    return rows, labels
