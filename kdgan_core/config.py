@@ -192,12 +192,16 @@ class TrialConfig:
         0.0, "tags: share of a text's words dropped on the way into T and D", low=0.0, high=0.95
     )
     text_pooling: str = knob(
-        "max", "tags: what T and D keep of the LSTM's states: the largest of each, their mean, or"
-        " the last", choices=("max", "mean", "last"),
+        "sum", "tags: what T and D keep of the LSTM's states: their sum (over the square root of"
+        " a usual length), the largest of each, or the last", choices=("sum", "max", "last"),
     )  # fmt: skip
     embedding_size: int = knob(100, "tags: width of the learned word embeddings", low=1)
+    word_start: str = knob(
+        "tags", "tags: word embeddings start from how words and tags go together in the training"
+        " posts, or at random", choices=("tags", "random"),
+    )  # fmt: skip
     word_vectors: str = knob(
-        "", "tags: word2vec or GloVe text file that the word embeddings start from"
+        "", "tags: word2vec or GloVe text file that the word embeddings start from instead"
     )
     neighbours: int = knob(
         0, "knn, tagprop: training images that count, 0 to choose on validation", low=0

@@ -37,7 +37,13 @@ DEPENDS_ON = (
     "shift", "zoom", "mirroring", "cutout", "matmul_precision",
 )  # fmt: skip
 # And besides these, where the data set has tags; the files are in the data's checksum.
-TAGS_DEPEND_ON = ("feature_dropout", "word_dropout", "text_pooling", "embedding_size")
+TAGS_DEPEND_ON = (
+    "feature_dropout",
+    "word_dropout",
+    "text_pooling",
+    "embedding_size",
+    "word_start",
+)
 DROPOUT = {
     "classifier": "classifier_dropout", "teacher": "teacher_dropout",
     "discriminator": "teacher_dropout",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kdgan_core.data.post_data import PostInputs
 
 EMBEDDING_RANGE = 0.1  # of first word embeddings, uniform in +- this (authors' code)
+USUAL_LENGTH = 16  # words of a text: the sum of as many states is scaled to the size of one
 AUTHORS_EMBEDDING = 10  # their width there
 AUTHORS_DROPOUT = 0.5  # of the features there
 
@@ -93,8 +94,8 @@ class TextFeatures(nn.Module):
         if self.pooling == "max":
             padded, _ = pad_packed_sequence(states, batch_first=True, padding_value=-torch.inf)
             return padded.amax(dim=1)
-        padded, lengths = pad_packed_sequence(states, batch_first=True)
-        return padded.sum(dim=1) / lengths.to(padded.device).unsqueeze(1)
+        padded, _ = pad_packed_sequence(states, batch_first=True)
+        return padded.sum(dim=1) / USUAL_LENGTH**0.5
 
 
 class ProductMLP(nn.Module):
@@ -106,9 +107,8 @@ class ProductMLP(nn.Module):
 
     def __init__(self, shape: PlayerShape, sizes: Sizes, config: TrialConfig) -> None:
         super().__init__()
-        width = config.embedding_size if shape.vectors is None else shape.vectors.shape[1]
         self.text = TextFeatures(
-            shape.words, width, sizes.text, config.text_pooling, config.word_dropout
+            shape.words, shape.width, sizes.text, config.text_pooling, config.word_dropout
         )
         self.projection = nn.Linear(shape.features, sizes.text)
         self.hidden = Hidden(sizes.text, sizes.teacher, shape.classes, config.teacher_dropout)
@@ -137,7 +137,7 @@ class MeanWordsLinear(nn.Module):
 
     def __init__(self, shape: PlayerShape) -> None:
         super().__init__()
-        width = AUTHORS_EMBEDDING if shape.vectors is None else shape.vectors.shape[1]
+        width = AUTHORS_EMBEDDING
         self.words = nn.Embedding(shape.words, width)
         self.out = nn.Linear(shape.features + width, shape.classes)
 
@@ -186,9 +186,11 @@ PROJECTION_SCALE = 0.3  # of the features' first weights: the text comes first
 
 @torch.no_grad()
 def _take_vectors(embedding: nn.Embedding, vectors: Tensor) -> None:
-    """Start from the vectors; a word that the file lacks (all zeros) keeps what was drawn."""
+    """Start from the vectors; a word without one (all zeros) keeps what was drawn, as do the
+    places that vectors narrower than the embedding leave."""
     known = vectors.abs().sum(dim=1) > 0
-    embedding.weight[known] = vectors[known]
+    width = min(vectors.shape[1], embedding.weight.shape[1])
+    embedding.weight[known, :width] = vectors[known, :width]
 
 
 def _network(role: str, config: TrialConfig, shape: PlayerShape) -> nn.Module:

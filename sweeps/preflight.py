@@ -197,8 +197,9 @@ def _rehearse(
     probes = [probe_seconds(config, data_dir, given.device, given.threads) for config in typed]
     if not end_to_end:
         return "", probes
+    rounds = min(REHEARSAL_ROUNDS, typed[0].rounds)
     short = typed[0].replace(
-        steps=REHEARSAL_ROUNDS * typed[0].classifier_steps, evaluations=REHEARSAL_ROUNDS,
+        steps=rounds * typed[0].classifier_steps, evaluations=rounds,
         pretrain_steps=0, teacher_pretrain_steps=0, seeds=typed[0].seeds[:1],
     )  # fmt: skip
     training = Training(short, Workers(**{**workers, "cache_dir": workers["spool"]}))

@@ -237,7 +237,7 @@ def line(snapshot: Snapshot) -> str:
         parts[0] += f", {snapshot.running} running"
         parts.append(time_left(snapshot))
     if snapshot.best:
-        best = (f"{100 * v:.2f} % (n={n})" for n, (v, _) in sorted(snapshot.best.items()))
+        best = (f"{100 * v:.2f} % (n={n or 'all'})" for n, (v, _) in sorted(snapshot.best.items()))
         parts.append("best on validation " + ", ".join(best))
     bad = {k: v for k, v in sorted(snapshot.outcomes.items()) if k != "finished"}
     parts += [f"{count} {outcome}" for outcome, count in bad.items()]
@@ -261,7 +261,7 @@ def _table(snapshot: Snapshot) -> Table:
         f" done, {snapshot.running} running, {time_left(snapshot)}",
     )
     for n, (value, what) in sorted(snapshot.best.items()):
-        table.add_row(f"best, n={n}", f"{100 * value:.2f} % on validation at {what}")
+        table.add_row(f"best, n={n or 'all'}", f"{100 * value:.2f} % on validation at {what}")
     outcomes = ", ".join(f"{v} {k}" for k, v in sorted(snapshot.outcomes.items())) or "none yet"
     table.add_row("outcomes", outcomes)
     if snapshot.last_failure:

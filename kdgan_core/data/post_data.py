@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.posts import Posts, draw_posts, tag_matrix, training_tags
 from kdgan_core.data.task import Detail, Example, PlayerShape, Rows, Scores
+from kdgan_core.data.word_association import association_vectors
 from kdgan_core.data.words import Vocabulary, read_vectors
 from kdgan_core.metrics import means, per_image
 
@@ -173,15 +174,18 @@ def post_data(posts: Posts, config: TrialConfig, seed: int, device: torch.device
     def tags(rows: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(tag_matrix(posts, rows, names)).to(device)
 
-    checksum, vectors = posts.checksum, None
+    train, train_tags = inputs(split.train), tags(split.train)
+    checksum, vectors, width = posts.checksum, None, config.embedding_size
     if config.word_vectors:
-        path = Path(config.word_vectors)
-        found, _ = read_vectors(path, vocabulary)
-        vectors = torch.from_numpy(found)
+        found, _ = read_vectors(Path(config.word_vectors), vocabulary)
+        vectors, width = torch.from_numpy(found), found.shape[1]
         checksum = hashlib.sha256(checksum.encode() + found.tobytes()).hexdigest()
+    elif config.word_start == "tags":
+        arrays = train.tokens.cpu().numpy(), train_tags.cpu().numpy()
+        vectors = torch.from_numpy(association_vectors(*arrays, len(vocabulary), width))
     return PostData(
-        inputs(split.train), tags(split.train), inputs(split.valid), tags(split.valid),
+        train, train_tags, inputs(split.valid), tags(split.valid),
         inputs(split.test), tags(split.test), split.test, names,
-        PlayerShape(posts.features.shape[1], len(vocabulary), len(names), vectors),
+        PlayerShape(posts.features.shape[1], len(vocabulary), len(names), width, vectors),
         posts, checksum, mean, spread,
     )  # fmt: skip

@@ -65,12 +65,14 @@ class PlayerShape(NamedTuple):
         features: width of an image's features.
         words: of the vocabulary, padding and the unknown word included.
         classes: K, tags.
-        vectors: (words, E) float32 first word embeddings, None to draw them.
+        width: of the word embeddings.
+        vectors: (words, E) float32 first word embeddings, E at most `width`; None to draw them.
     """
 
     features: int
     words: int
     classes: int
+    width: int = 100
     vectors: Tensor | None = None
 
 

@@ -125,12 +125,22 @@ class Fitted:
         return self.data.test(self._player), self.data.test_detail(self._player)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"round": self.round, "seconds": self.seconds}
+        """All but the fit itself, which is done again."""
+        return {
+            "round": self.round,
+            "seconds": self.seconds,
+            "best_valid_score": self.best_valid_score,
+            "best_step": self.best_step,
+            "best_test_evaluation": self.best_test_evaluation,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Fits again where the state was taken after the fit."""
         self.train_to(int(state["round"]))
         self.seconds = float(state["seconds"])
+        self.best_valid_score = float(state["best_valid_score"])
+        self.best_step = int(state["best_step"])
+        self.best_test_evaluation = dict(state["best_test_evaluation"])
 
 
 def new_recommender(config: TrialConfig) -> Recommender:

@@ -75,7 +75,7 @@ def test_the_authors_discriminator_is_blind_to_the_text_too() -> None:
         assert torch.equal(player(one), player(other)) == is_blind
 
 
-@pytest.mark.parametrize("pooling", ["max", "mean", "last"])
+@pytest.mark.parametrize("pooling", ["sum", "max", "last"])
 @pytest.mark.parametrize("architecture", ["paper", "authors"])
 def test_padding_changes_nothing(pooling: str, architecture: str) -> None:
     """A post scores the same alone as beside a longer one."""
@@ -88,7 +88,7 @@ def test_padding_changes_nothing(pooling: str, architecture: str) -> None:
         torch.testing.assert_close(player(alone)[0], together[row])
 
 
-@pytest.mark.parametrize("pooling, is_ordered", [("max", True), ("mean", True), ("last", True)])
+@pytest.mark.parametrize("pooling, is_ordered", [("sum", True), ("max", True), ("last", True)])
 def test_the_order_of_words_counts(pooling: str, is_ordered: bool) -> None:
     player = build_player("teacher", CONFIG.replace(text_pooling=pooling), seeded(), SHAPE)
     one, other = posts(words=[[3, 4, 5]] * 4), posts(words=[[5, 4, 3]] * 4)
@@ -96,14 +96,18 @@ def test_the_order_of_words_counts(pooling: str, is_ordered: bool) -> None:
 
 
 def test_the_poolings_differ() -> None:
-    scores = [
-        build_player("teacher", CONFIG.replace(text_pooling=pooling), seeded(), SHAPE)(posts())
-        for pooling in ("max", "mean", "last")
-    ]
-    # A text of one word has one state, which is its own mean, maximum and last.
-    for other in scores[1:]:
-        assert not torch.allclose(scores[0][0], other[0])
-        torch.testing.assert_close(scores[0][1], other[1])
+    """A text of one word has one state, which is its own maximum and last, a quarter of it the
+    scaled sum."""
+    scores = {
+        pooling: build_player(
+            "teacher", CONFIG.replace(text_pooling=pooling), seeded(), SHAPE
+        )(posts())
+        for pooling in ("sum", "max", "last")
+    }  # fmt: skip
+    assert not torch.allclose(scores["max"][0], scores["last"][0])
+    torch.testing.assert_close(scores["max"][1], scores["last"][1])
+    for other in ("max", "last"):
+        assert not torch.allclose(scores["sum"][:2], scores[other][:2])
 
 
 def test_an_image_changes_the_teacher() -> None:
@@ -128,13 +132,14 @@ def test_word_vectors_are_where_the_embeddings_start() -> None:
     """A word that the file lacks keeps what was drawn; so does padding, which no one looks at."""
     vectors = torch.zeros((11, 6))
     vectors[3], vectors[5] = 1.0, 2.0
-    for architecture in ("paper", "authors"):
+    for architecture, width in (("paper", 6), ("paper", 8), ("authors", 10)):
         config = CONFIG.replace(architecture=architecture)
-        words = build_player("teacher", config, seeded(), SHAPE._replace(vectors=vectors))
-        table = dict(words.named_parameters())
+        shape = SHAPE._replace(vectors=vectors, width=width)
+        table = dict(build_player("teacher", config, seeded(), shape).named_parameters())
         (weight,) = (value for name, value in table.items() if name.endswith("words.weight"))
-        assert weight.shape == (11, 6)
-        assert torch.equal(weight[[3, 5]], vectors[[3, 5]])
+        assert weight.shape == (11, width)
+        assert torch.equal(weight[[3, 5], :6], vectors[[3, 5]])
+        assert (weight[[3, 5], 6:].abs() <= 0.1).all()
         others = weight[[1, 2, 4, 6, 7, 8, 9, 10]]
         assert (others != 0).all()
         assert (others.abs() <= 0.1).all()

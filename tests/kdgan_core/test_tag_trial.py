@@ -31,7 +31,8 @@ FIT: dict[str, object] = {"steps": 1, "evaluations": 1, "pretrain_steps": 0}
 OF_TAGS: dict[str, tuple[object, str]] = {
     "feature_dropout": (0.3, "supervised"),
     "word_dropout": (0.3, "kdgan"),
-    "text_pooling": ("mean", "kdgan"),
+    "text_pooling": ("max", "kdgan"),
+    "word_start": ("random", "kdgan"),
     "embedding_size": (20, "kdgan"),
     "neighbours": (7, "knn"),
     "svm_cost": (0.01, "relexample"),

@@ -349,7 +349,7 @@ def test_every_field_is_a_factor_or_tested_elsewhere() -> None:
     elsewhere = {"dataset", "architecture", "valid_size", "matmul_precision", "seeds", "player"}
     of_tags = {
         "tags_file", "feature_dropout", "word_dropout", "text_pooling", "embedding_size",
-        "word_vectors", "neighbours", "svm_cost",
+        "word_start", "word_vectors", "neighbours", "svm_cost",
     }  # fmt: skip
     # What is checked and logged, and what the sweep reads, is no part of the training.
     logged = {
