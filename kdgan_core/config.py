@@ -139,6 +139,11 @@ class TrialConfig:
     burn_in: float = knob(
         0.2, "codis: fraction of training before the other's prediction counts", low=0.0, high=1.0
     )
+    label_loss: str = knob(
+        "softmax", "what labels teach by, pretraining included: cross-entropy of their"
+        " distribution, or of each label by itself (authors' tag task)",
+        choices=("softmax", "sigmoid"),
+    )  # fmt: skip
     teacher_label_weight: float = knob(
         0.0, "kdgan: weight of the cross-entropy on labels in T's loss (not in Algorithm 1)",
         low=0.0,

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdgan_core.truth import label_probs
+
 
 def log_rejection(scores: Tensor) -> Tensor:
     """log(1 - p_d(x, y)) for D's scores g(x, y), p_d = sigmoid(g) (Eq. 2), computed stably.
@@ -199,6 +201,22 @@ def supervised_loss(logits: Tensor, truth: Tensor) -> Tensor:
         truth: (B,) whole numbers in [0, K), or (B, K) p_u where an image has several labels.
     """
     return F.cross_entropy(logits, truth)
+
+
+def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy of every label by itself, present or absent: summed over labels, mean over B.
+
+    Args:
+        logits: (B, K).
+        truth: (B,) labels, or (B, K) p_u, whose labels are those above 0.
+    """
+    present = (label_probs(truth, logits.shape[1]) > 0).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(1).mean()
+
+
+def label_loss(kind: str, logits: Tensor, truth: Tensor) -> Tensor:
+    """`supervised_loss` for kind softmax, `sigmoid_loss` for sigmoid."""
+    return sigmoid_loss(logits, truth) if kind == "sigmoid" else supervised_loss(logits, truth)
 
 
 def optimal_discriminator(label_probs: Tensor, pseudo_probs: Tensor) -> Tensor:

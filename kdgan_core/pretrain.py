@@ -23,7 +23,7 @@ from kdgan_core.config import TrialConfig
 from kdgan_core.data.batches import make_generator
 from kdgan_core.data.task import PlayerShape, TaskData
 from kdgan_core.files import save_tensors
-from kdgan_core.losses import supervised_loss
+from kdgan_core.losses import label_loss
 from kdgan_core.players import build_player, parameter_groups
 
 # Raise when pretraining changes, so that players of an older recipe are not picked up.
@@ -34,7 +34,7 @@ CHECKS = 6  # validation checks over pretraining
 DEPENDS_ON = (
     "dataset", "train_size", "draw", "valid_size", "pretrain_learning_rate",
     "learning_rate_schedule", "batch_size", "architecture", "weight_decay", "rotation_degrees",
-    "shift", "zoom", "mirroring", "cutout", "matmul_precision",
+    "shift", "zoom", "mirroring", "cutout", "matmul_precision", "label_loss",
 )  # fmt: skip
 # And besides these, where the data set has tags; the files are in the data's checksum.
 TAGS_DEPEND_ON = (
@@ -133,7 +133,8 @@ def train_supervised(
             group["lr"] = scheduled_learning_rate(config, base, (step - 1) / steps)
         inputs, truth = stream.next()
         optimizer.zero_grad(set_to_none=True)
-        supervised_loss(player(inputs, dropout), truth).backward()  # type: ignore[no-untyped-call]
+        loss = label_loss(config.label_loss, player(inputs, dropout), truth)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step in checks:
             valid = data.validate(player).metrics[config.score]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.task import PlayerShape
@@ -70,7 +69,9 @@ class FeatureMLP(nn.Module):
 class TextFeatures(nn.Module):
     """(B, H) of a text: its words through an LSTM, the states pooled over the words.
 
-    The words a text has are all that is seen of it: padding is packed away.
+    The words a text has are all that is seen of it: padding stands behind the last one, where an
+    LSTM that reads forwards has not been yet, and its states are left out. (Packed sequences give
+    the same numbers in twice the time on a CPU.)
     """
 
     def __init__(
@@ -85,17 +86,15 @@ class TextFeatures(nn.Module):
         embedded = self.words(inputs.tokens)
         shown = embedded.new_ones(embedded.shape[:2])
         embedded = embedded * drop(shown, self.word_dropout, generator).unsqueeze(2)
-        packed = pack_padded_sequence(
-            embedded, inputs.lengths, batch_first=True, enforce_sorted=False
-        )
-        states, (last, _) = self.lstm(packed)
+        states, _ = self.lstm(embedded)
+        lengths = inputs.lengths.to(states.device)
         if self.pooling == "last":
-            return last[0]  # type: ignore[no-any-return]
+            return states[torch.arange(len(states), device=states.device), lengths - 1]  # type: ignore[no-any-return]
+        places = torch.arange(states.shape[1], device=states.device)
+        is_word = (places < lengths.unsqueeze(1)).unsqueeze(2)
         if self.pooling == "max":
-            padded, _ = pad_packed_sequence(states, batch_first=True, padding_value=-torch.inf)
-            return padded.amax(dim=1)
-        padded, _ = pad_packed_sequence(states, batch_first=True)
-        return padded.sum(dim=1) / USUAL_LENGTH**0.5
+            return states.masked_fill(~is_word, -torch.inf).amax(dim=1)  # type: ignore[no-any-return]
+        return (states * is_word).sum(dim=1) / USUAL_LENGTH**0.5  # type: ignore[no-any-return]
 
 
 class ProductMLP(nn.Module):

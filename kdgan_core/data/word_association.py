@@ -15,7 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 from kdgan_core.data.words import FIRST_WORD
 
 PRIOR = 5.0  # posts that a word is thought to have been in besides, tagged like all others
-SPREAD = 0.3  # root mean square of the embeddings
+SPREAD = 1.0  # root mean square of the embeddings
 FEWEST = 1e-3  # share of the posts below which a tag counts no more for being rarer
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from kdgan_core.losses import supervised_loss
+from kdgan_core.losses import label_loss
 from kdgan_core.methods.pupil import distillation
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def learner_step(replica: Replica, role: str, other: str) -> None:
     config = replica.config
     inputs, truth = replica.streams[role].next()
     logits = replica.players[role](inputs, replica.dropout[role])
-    loss = supervised_loss(logits, truth)
+    loss = label_loss(config.label_loss, logits, truth)
     replica.note(f"loss_{role}", loss)
     if config.codistillation_weight > 0.0 and replica.progress >= config.burn_in:
         with torch.no_grad():

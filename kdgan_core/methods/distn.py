@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from kdgan_core.losses import supervised_loss
+from kdgan_core.losses import label_loss
 from kdgan_core.methods.pupil import distillation, pupil_round
 
 if TYPE_CHECKING:
@@ -23,5 +23,5 @@ def play_round(replica: Replica, tau: float) -> None:
 def distn_loss(replica: Replica, logits: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
     """(1-s) CE(y, softmax h) + s T^2 KL(softmax(f/T) || softmax(h/T)). logits, targets: (B, K)."""
     soft = replica.config.soft_weight
-    hard = supervised_loss(logits, truth)
+    hard = label_loss(replica.config.label_loss, logits, truth)
     return (1.0 - soft) * hard + soft * distillation(replica.config, logits, targets)

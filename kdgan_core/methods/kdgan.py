@@ -19,7 +19,7 @@ from kdgan_core.losses import (
     authors_discriminator_loss,
     discriminator_loss,
     expected_discriminator_loss,
-    supervised_loss,
+    label_loss,
 )
 from kdgan_core.methods.adversarial import (
     adversarial_loss,
@@ -104,7 +104,7 @@ def _learner_step(
     replica.note(f"distillation_{role}", distilled)
     loss = adversarial_weight * adversarial + distillation_weight * distilled
     if label_weight > 0.0:
-        loss = loss + label_weight * supervised_loss(logits, truth)
+        loss = loss + label_weight * label_loss(config.label_loss, logits, truth)
     replica.descend(role, loss)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kdgan_core.losses import supervised_loss
+from kdgan_core.losses import label_loss
 
 if TYPE_CHECKING:
     from kdgan_core.replica import Replica
@@ -18,6 +18,6 @@ def play_round(replica: Replica, tau: float) -> None:
     for _ in range(replica.config.classifier_steps):
         inputs, truth = replica.streams[role].next()
         logits = replica.players[role](inputs, replica.dropout[role])
-        loss = supervised_loss(logits, truth)
+        loss = label_loss(replica.config.label_loss, logits, truth)
         replica.note(f"loss_{role}", loss)
         replica.descend(role, loss)

@@ -38,6 +38,7 @@ OTHER: dict[str, object] = {
     "shift": 0.3,
     "zoom": 0.3,
     "mirroring": True,
+    "label_loss": "sigmoid",
     "cutout": 0.5,
     "matmul_precision": "highest",
 }

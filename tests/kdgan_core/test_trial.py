@@ -107,6 +107,7 @@ FACTORS: list[tuple[str, object, dict[str, object]]] = [
     ("codistillation_weight", 0.5, {"method": "codis"}),
     ("burn_in", 0.5, {"method": "codis"}),
     ("teacher_label_weight", 0.5, {}),
+    ("label_loss", "sigmoid", {}),
     ("classifier_label_weight", 0.5, {}),
     ("teacher_average", 0.9, {}),
     ("gamma_schedule", "cosine", {}),

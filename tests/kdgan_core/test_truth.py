@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kdgan_core.losses import supervised_loss
+from kdgan_core.losses import label_loss, sigmoid_loss, supervised_loss
 from kdgan_core.truth import label_pairs, label_probs, true_labels
 
 LABELS = torch.tensor([2, 0, 1, 2])
@@ -57,3 +57,19 @@ def test_cross_entropy_of_several_labels_is_the_mean_over_them() -> None:
         supervised_loss(logits, torch.tensor([1, 1, 0])),
         supervised_loss(logits, label_probs(torch.tensor([1, 1, 0]), 3).float()),
     )
+
+
+def test_labels_by_themselves_are_present_or_absent() -> None:
+    """However much of p_u each of them has."""
+    logits = torch.randn((3, 3), generator=seeded())
+    present = [[0, 2], [1], [0, 1, 2]]
+    total = 0.0
+    for row, labels in enumerate(present):
+        for label in range(3):
+            sign = 1.0 if label in labels else -1.0
+            total -= float(torch.nn.functional.logsigmoid(sign * logits[row, label]))
+    assert float(sigmoid_loss(logits, SEVERAL)) == pytest.approx(total / 3)
+    one = torch.tensor([1, 1, 0])
+    assert torch.equal(sigmoid_loss(logits, one), sigmoid_loss(logits, label_probs(one, 3)))
+    assert torch.equal(label_loss("sigmoid", logits, one), sigmoid_loss(logits, one))
+    assert torch.equal(label_loss("softmax", logits, one), supervised_loss(logits, one))
