@@ -115,10 +115,13 @@ class TrialConfig:
     positives: int = knob(5, "true labels an image and step, P of estimator authors", low=1)
     negatives: int = knob(20, "drawn labels an image and step, N of estimator authors", low=1)
     distillation: str = knob(
-        "auto", "L_DS: half squared distance of logits, or KL at a temperature; auto is kl for"
-        " distn and codis, l2 for the others", choices=("auto", "l2", "kl"),
+        "auto", "L_DS: half squared distance of logits, KL at a temperature, or that of each"
+        " label by itself; auto is kl for distn and codis, l2 for the others",
+        choices=("auto", "l2", "kl", "sigmoid"),
     )  # fmt: skip
-    distillation_temperature: float = knob(3.0, "temperature of the KL distillation", above=0.0)
+    distillation_temperature: float = knob(
+        3.0, "temperature of the distillations kl and sigmoid", above=0.0
+    )
     soft_weight: float = knob(
         0.7, "distn: weight s of the soft targets, 1-s that of the labels (authors: 0.7)",
         low=0.0, high=1.0,

@@ -193,6 +193,24 @@ def kl_distillation(logits: Tensor, target_logits: Tensor, temperature: float) -
     return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
+def sigmoid_distillation(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
+    """L_DS where an image has several labels: the divergence of each label's softened presence.
+
+    T^2 sum_y KL(sigmoid(f_y/T) || sigmoid(h_y/T)), mean over B. With a softmax the labels of an
+    image compete, and T's certainty of one hides what it knows of the others.
+
+    Args:
+        logits: (B, K) of the player that learns.
+        target_logits: (B, K) of the other one, a constant.
+        temperature: T, the distillation temperature (not tau).
+    """
+    target = target_logits / temperature
+    presence = target.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(logits / temperature, presence, reduction="none")
+    own = F.binary_cross_entropy_with_logits(target, presence, reduction="none")
+    return temperature**2 * (cross - own).sum(dim=1).mean()
+
+
 def supervised_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Cross-entropy against the true labels, mean over the batch.
 

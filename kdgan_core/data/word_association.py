@@ -47,4 +47,5 @@ def association_vectors(
     left, values, _ = randomized_svd(excess, width, random_state=0)
     vectors = left * values
     size = np.sqrt(np.square(vectors[FIRST_WORD:]).mean()) if words > FIRST_WORD else 0.0
-    return (vectors * (SPREAD / size if size else 0.0)).astype(np.float32)
+    scaled: NDArray[np.float32] = (vectors * (SPREAD / size if size else 0.0)).astype(np.float32)
+    return scaled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from kdgan_core.losses import kl_distillation, l2_distillation
+from kdgan_core.losses import kl_distillation, l2_distillation, sigmoid_distillation
 
 if TYPE_CHECKING:
     from kdgan_core.config import TrialConfig
@@ -22,6 +22,8 @@ def distillation(config: TrialConfig, logits: Tensor, target_logits: Tensor) -> 
     """L_DS as configured. logits: (B, K) of the learner; target_logits: (B, K), a constant."""
     if config.distillation == "l2":
         return l2_distillation(logits, target_logits)
+    if config.distillation == "sigmoid":
+        return sigmoid_distillation(logits, target_logits, config.distillation_temperature)
     return kl_distillation(logits, target_logits, config.distillation_temperature)
 
 

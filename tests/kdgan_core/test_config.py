@@ -111,7 +111,7 @@ OUT_OF_RANGE = [
     ("tau_kind", "step", "exponential, linear, cosine, constant"),
     ("estimator", "reinforce", ", ".join(ESTIMATORS)),
     ("control_variate", "mean", "leave_one_out, none"),
-    ("distillation", "l1", "auto, l2, kl"),
+    ("distillation", "l1", "auto, l2, kl, sigmoid"),
     ("noise_form", "additive", "original, authors"),
     ("gamma_schedule", "linear", "constant, cosine"),
     ("matched", "epochs", "none, steps, seconds"),
@@ -358,7 +358,7 @@ def test_every_field_has_help_and_a_range_in_words() -> None:
     assert ranges["alpha"] == "in [0, 1]"
     assert ranges["beta"] == "above 0"
     assert ranges["steps"] == "at least 1"
-    assert ranges["distillation"] == "auto|l2|kl"
+    assert ranges["distillation"] == "auto|l2|kl|sigmoid"
     assert ranges["mirroring"] == "true|false"
 
 

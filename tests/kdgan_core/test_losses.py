@@ -20,6 +20,7 @@ from kdgan_core.losses import (
     l2_distillation,
     log_rejection,
     naive_discriminator_loss,
+    sigmoid_distillation,
     supervised_loss,
 )
 
@@ -165,6 +166,20 @@ def test_kl_at_a_high_temperature_is_l2_of_centred_logits(x: dict[str, Tensor]) 
     h, f = (x[name] - x[name].mean(1, True) for name in ("classifier_logits", "teacher_logits"))
     limit = l2_distillation(h, f) / h.shape[1]
     torch.testing.assert_close(kl_distillation(h, f, 1e4), limit, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("t", [0.5, 1.0, 3.0])
+def test_sigmoid_distillation_is_the_divergence_of_each_label(
+    t: float, x: dict[str, Tensor]
+) -> None:
+    h, f = x["classifier_logits"], x["teacher_logits"]
+    p, q = (f / t).sigmoid(), (h / t).sigmoid()
+    by_label = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    expected = t**2 * by_label.sum(1).mean()
+    torch.testing.assert_close(sigmoid_distillation(h, f, t), expected)
+    found = gradient(lambda h: sigmoid_distillation(h, f, t), h)
+    torch.testing.assert_close(found, t * (q - p) / len(h))
+    assert float(sigmoid_distillation(f, f, t)) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["l2", "kl"])
