@@ -180,6 +180,10 @@ class TrialConfig:
     learning_rate: float = knob(
         1e-3, "Adam, all players (authors: 5e-4 in their sweep, 1e-3 elsewhere)", above=0.0
     )
+    teacher_learning_rate: float = knob(
+        0.0, "the same for T in the game, 0 for that of the others (the authors have one for"
+        " each player)", low=0.0,
+    )  # fmt: skip
     learning_rate_schedule: str = knob(
         "cosine", "learning rate over training", choices=("constant", "cosine")
     )
@@ -325,6 +329,12 @@ class TrialConfig:
     def rounds(self) -> int:
         """Rounds of Algorithm 1 (D, then T, then C steps) that give `steps` updates of C."""
         return math.ceil(self.steps / self.classifier_steps)
+
+    def game_learning_rate(self, role: str) -> float:
+        """Adam's first step size of a player after pretraining."""
+        if role == "teacher" and self.teacher_learning_rate:
+            return self.teacher_learning_rate
+        return self.learning_rate
 
     def pretraining(self, role: str) -> int:
         """Supervised updates of a player before the game."""

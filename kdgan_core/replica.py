@@ -98,8 +98,9 @@ class Replica:
         """Run rounds until `round_number` of them are done."""
         started = time.perf_counter()
         while self.round < round_number:
-            rate = scheduled_learning_rate(self.config, self.config.learning_rate, self.progress)
-            for optimizer in self.optimizers.values():
+            for role, optimizer in self.optimizers.items():
+                base = self.config.game_learning_rate(role)
+                rate = scheduled_learning_rate(self.config, base, self.progress)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             self.method.play_round(self, self.tau())

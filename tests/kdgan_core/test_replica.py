@@ -142,3 +142,19 @@ def test_the_first_of_equal_checks_is_kept(make_replica: MakeReplica) -> None:
         replica.players["classifier"].out.bias.fill_(math.nan)  # later harm does not reach it
     best = replica.test_best()[0].metrics["accuracy"]
     assert best == kept[2] > 0.2
+
+
+@pytest.mark.parametrize("own, of_teacher", [(0.0, 1e-3), (1e-5, 1e-5)])
+def test_the_teacher_may_have_a_learning_rate_of_its_own(
+    own: float, of_teacher: float, make_replica: MakeReplica
+) -> None:
+    replica = make_replica(learning_rate=1e-3, teacher_learning_rate=own, steps=4)
+    seen = {role: [] for role in replica.players}
+    for step in range(1, 5):
+        replica.train_to(step)
+        for role, optimizer in replica.optimizers.items():
+            seen[role] += [group["lr"] for group in optimizer.param_groups][:1]
+    assert seen["classifier"] == seen["discriminator"]
+    assert seen["classifier"][0] == 1e-3
+    share = of_teacher / 1e-3
+    assert seen["teacher"] == pytest.approx([share * rate for rate in seen["classifier"]])

@@ -108,6 +108,7 @@ FACTORS: list[tuple[str, object, dict[str, object]]] = [
     ("burn_in", 0.5, {"method": "codis"}),
     ("teacher_label_weight", 0.5, {}),
     ("label_loss", "sigmoid", {}),
+    ("teacher_learning_rate", 1e-5, {}),
     ("classifier_label_weight", 0.5, {}),
     ("teacher_average", 0.9, {}),
     ("gamma_schedule", "cosine", {}),
