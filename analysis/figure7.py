@@ -54,6 +54,8 @@ TEXT_SIZE: Final = 5.5  # points
 CHARACTER: Final = 0.042  # of that size, on average
 LEGEND_COLUMNS: Final = 5
 FREE_SHARE: Final = 0.05  # of the axis, left free below and above
+MOST_COLUMNS: Final = 3  # panels side by side
+WIDEST: Final = 100.0  # how far an interval may stretch an axis beyond the means
 
 
 class _Layout(NamedTuple):
@@ -87,12 +89,14 @@ def draw_variance(info: VarianceInfo) -> Figure:
         layout = _layout(info, caption_height(lines), len(handles))
         figure = Figure(figsize=(WIDTH, layout.height))
         places = {(panel.train_size, panel.tau): panel for panel in info.panels}
-        for block, size in enumerate(info.train_sizes):
+        for block, (size, taus) in enumerate(_blocks(info)):
             row = [
                 (column, places[size, tau])
-                for column, tau in enumerate(info.taus)
+                for column, tau in enumerate(taus)
                 if (size, tau) in places
             ]
+            if not row:
+                continue
             for strip in (0, 1):
                 limits = _limits([panel for _, panel in row], strip)
                 for column, panel in row:
@@ -136,8 +140,16 @@ def _records(panel: VariancePanel) -> Iterator[dict[str, object]]:
                 yield {**place, "quantity": quantity, "step": int(x), **ends}
 
 
+def _blocks(info: VarianceInfo) -> list[tuple[int, tuple[str, ...]]]:
+    """Return the rows of panels: a training size, and as many schedules as stand side by side."""
+    parts = [
+        info.taus[start : start + MOST_COLUMNS] for start in range(0, len(info.taus), MOST_COLUMNS)
+    ]
+    return [(size, part) for size in info.train_sizes for part in parts]
+
+
 def _layout(info: VarianceInfo, caption: float, entries: int) -> _Layout:
-    columns = len(info.taus)
+    columns = min(len(info.taus), MOST_COLUMNS)
     column = (WIDTH - LEFT - RIGHT - COLUMN_GAP * (columns - 1)) / columns
     characters = int(column / CHARACTER)
     texts = {
@@ -147,7 +159,7 @@ def _layout(info: VarianceInfo, caption: float, entries: int) -> _Layout:
     head = TITLE + TEXT_LINE * max((len(lines) for lines in texts.values()), default=0) + 0.06
     below = caption + -(-entries // LEGEND_COLUMNS) * LEGEND_LINE + 0.06
     block = head + 2 * STRIP + STRIP_GAP + AXIS
-    return _Layout(TOP + len(info.train_sizes) * block + below, column, head, below, texts)
+    return _Layout(TOP + len(_blocks(info)) * block + below, column, head, below, texts)
 
 
 def _bands(panel: VariancePanel, strip: int) -> list[tuple[str, Band]]:
@@ -157,17 +169,15 @@ def _bands(panel: VariancePanel, strip: int) -> list[tuple[str, Band]]:
 
 
 def _limits(panels: list[VariancePanel], strip: int) -> tuple[float, float] | None:
-    """Return limits of a logarithmic axis that hold all means and intervals of a row."""
-    ends = [
-        float(value)
-        for panel in panels
-        for _, band in _bands(panel, strip)
-        for part in (band.mean, *((band.low, band.high) if band.n > 1 else ()))
-        for value in (part.min(), part.max())
-    ]
-    if not ends:
+    """Return limits of a logarithmic axis that hold all means of a row, and its intervals unless
+    one is so wide that nothing else would be seen."""
+    bands = [band for panel in panels for _, band in _bands(panel, strip)]
+    if not bands:
         return None
-    low, high = min(ends), max(ends)
+    means = [float(end) for band in bands for end in (band.mean.min(), band.mean.max())]
+    wide = [band for band in bands if band.n > 1]
+    low = min(means + [max(float(b.low.min()), min(means) / WIDEST) for b in wide])
+    high = max(means + [min(float(b.high.max()), max(means) * WIDEST) for b in wide])
     pad = (high / low) ** FREE_SHARE * 1.1
     return low / pad, high * pad
 
