@@ -10,9 +10,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import kdgan_core.data
 from kdgan_core import TrialConfig, TrialResult
-from kdgan_core.data import DataError, Dataset, load_dataset
+from kdgan_core.data import DataError, Dataset, load_dataset, seed_data
 from sweeps import cost as module
 from sweeps.cost import (
     FEW,
@@ -332,10 +331,10 @@ def test_a_probe_may_be_given_its_data(
 ) -> None:
     digits = load_dataset("digits", None)
 
-    def absent(name: str, data_dir: Path | None) -> Dataset:
+    def absent(config: TrialConfig, data_dir: Path | None) -> Dataset:
         raise DataError("absent")
 
-    monkeypatch.setattr(kdgan_core.data, "load_dataset", absent)
+    monkeypatch.setattr(seed_data, "load", absent)
     with pytest.raises(DataError):
         probe_seconds(config, None, "cpu")
     assert probe_seconds(config, None, "cpu", dataset=digits).train > 0.0
