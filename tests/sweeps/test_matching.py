@@ -13,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kdgan_core import TrialConfig
+from kdgan_core.config import RECOMMENDERS
 from kdgan_core.methods import METHODS, method_of
 from sweeps.arms import Branch
 from sweeps.factors import SpaceError
@@ -43,7 +44,8 @@ EVERY = [KDGAN.replace(method=method) for method in METHODS] + [SOLO.replace(pla
 
 
 def test_the_table_of_players_is_the_cores() -> None:
-    assert set(PRETRAINED) | {"supervised"} == set(METHODS)
+    assert set(PRETRAINED) | {"supervised"} == {*METHODS, *RECOMMENDERS}
+    assert not any(PRETRAINED[name] for name in RECOMMENDERS)
     for config in EVERY:
         method = method_of(config)
         roles = {*method.players, *method.frozen} if method.is_pretrained else set()

@@ -117,7 +117,9 @@ def ends_as(whole: Whole, training: Training, workers: Workers) -> bool:
     assert steps(spool) == [0, 4, 8, 12, 16, 20]
     assert [check["metrics"] for check in spool.evaluations] == whole.checks
     assert spool.result is not None
-    assert list(map(untimed, spool.result["seeds"])) == [untimed(vars(s)) for s in result.seeds]
+    assert list(map(untimed, spool.result["seeds"])) == [
+        untimed(s.as_record()) for s in result.seeds
+    ]
     assert (spool.outcome, spool.corrupt) == (result.outcome, [])
     assert not checkpoint(workers).exists()
     mine, expected = weights(training.trial), weights(whole.trial)
@@ -228,7 +230,7 @@ def test_a_stopped_trial_has_the_scores_that_it_would_have_given_itself(workers:
     assert result is not None
     assert result["step"] == own.step == 8
     for mine, seed in zip(result["seeds"], own.seeds, strict=True):
-        expected = {**vars(seed), "outcome": "stopped", "test_accuracy": None}
+        expected = {**seed.as_record(), "outcome": "stopped", "test_accuracy": None}
         assert mine == {name: expected[name] for name in mine}
 
 
@@ -265,7 +267,7 @@ def test_an_actor_reports_what_it_trained(workers: Workers, undisturbed: Whole) 
     assert [report["check"] for report in reports] == [1, 2, 3, 4, 5]
     assert [report["progress"] for report in reports] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert {report["storage_error"] for report in reports} == {""}
-    mean = undisturbed.trial.evaluation.mean_valid_accuracy()
+    mean = undisturbed.trial.evaluation.mean_valid_score()
     assert reports[-1]["score"] == pytest.approx(mean)
     assert is_free(workers)
     assert ends_as(undisturbed, training, workers)

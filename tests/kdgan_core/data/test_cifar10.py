@@ -370,7 +370,7 @@ def test_more_images_than_there_are(size: int) -> None:
 
 
 def test_fewer_images_than_classes() -> None:
-    with pytest.raises(ValueError, match="train_size=9 is out of range: it must be at least 10"):
+    with pytest.raises(ValueError, match="train_size=9 is less than the 10 classes of cifar10"):
         TrialConfig(dataset="cifar10", train_size=9, architecture="paper")
 
 
