@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,18 +18,7 @@ from kdgan_core.data.post_data import PostData, PostInputs, post_data
 from kdgan_core.data.posts import Posts
 from kdgan_core.data.task import Detail, Scores
 from kdgan_core.replica import Replica
-
-
-class Recommender(Protocol):
-    """What `kdgan_core.tagging` fits; features (n, F) float32, tags (n, K) bool."""
-
-    def fit(
-        self, features: NDArray[np.float32], tags: NDArray[np.bool_],
-        valid_features: NDArray[np.float32], valid_tags: NDArray[np.bool_],
-        generator: np.random.Generator,
-    ) -> None: ...  # fmt: skip
-
-    def scores(self, features: NDArray[np.float32]) -> NDArray[Any]: ...
+from kdgan_core.tagging.recommender import Recommender
 
 
 class Popularity:
@@ -143,7 +132,7 @@ class Fitted:
         self.best_test_evaluation = dict(state["best_test_evaluation"])
 
 
-def new_recommender(config: TrialConfig) -> Recommender:
+def new_recommender(config: TrialConfig) -> Recommender[Any]:
     """The recommender that the config names, with its settings."""
     match config.method:
         case "knn":

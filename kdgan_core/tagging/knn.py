@@ -12,22 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdgan_core.tagging.neighbours import Neighbours, best, nearest, sizes, weighted_votes
+from kdgan_core.tagging.recommender import Recommender, TaggedImages
 
 FORMS: Final = ("votes", "transfer")
 # The authors' six, and smaller ones for small training sets.
 CANDIDATES: Final = (10, 25, 50, 100, 200, 400, 600, 800, 1000)
 
 
-class _Fitted(NamedTuple):
+class _Neighbourhoods(NamedTuple):
     features: NDArray[np.float32]
     tags: NDArray[np.bool_]
     neighbours: int
 
 
-class KNN:
+class KNN(Recommender[_Neighbourhoods]):
     """Ranks an image's tags by those of its nearest training images, by cosine distance.
 
-    votes: score(x, w) = the number of the k nearest that carry w.
+    votes: score(x, w) = the number of the k nearest that carry w, the whole part of the score.
     transfer: first the tags of the nearest image, by training frequency; then those of images 2
     to k, by co-occurrence in training with the tags of the nearest x frequency among images 2 to
     k; then the rest.
@@ -49,56 +50,27 @@ class KNN:
             raise ValueError(f"neighbours={neighbours!r} is negative; 0 chooses")
         self.neighbours = neighbours
         self.form = form
-        self._fitted: _Fitted | None = None
 
     @property
     def chosen_neighbours(self) -> int:
         """The k in use after `fit`."""
-        return self._require().neighbours
+        return self.model.neighbours
 
-    def fit(
-        self,
-        features: NDArray[np.float32],
-        tags: NDArray[np.bool_],
-        valid_features: NDArray[np.float32],
-        valid_tags: NDArray[np.bool_],
-        generator: np.random.Generator,
-    ) -> None:
-        """Keep the training images and choose k.
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        training, tags, neighbours = self.model
+        return self._ranked(nearest(features, training, neighbours), tags)
 
-        Args:
-            features: (n, F) of the training images.
-            tags: (n, K).
-            valid_features: (m, F); not looked at if k is given.
-            valid_tags: (m, K).
-            generator: not drawn from, nothing here is random.
-
-        Raises:
-            ValueError: k is more than n, or to be chosen without a validation image with a tag.
-        """
+    def _fitted(
+        self, images: TaggedImages, valid: TaggedImages, generator: np.random.Generator
+    ) -> _Neighbourhoods:
+        """Keep the training images and choose k; nothing is drawn."""
+        features, tags = images
         choices = sizes(self.neighbours, CANDIDATES, len(features))
         chosen = choices[0]
         if len(choices) > 1:
-            found = nearest(valid_features, features, choices[-1])
-            chosen = best(choices, lambda k: self._ranked(found.first(k), tags), valid_tags)
-        self._fitted = _Fitted(features, tags, chosen)
-
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(m, K), larger is better; by votes the whole part is the count.
-
-        Args:
-            features: (m, F).
-
-        Raises:
-            RuntimeError: before `fit`.
-        """
-        training, tags, neighbours = self._require()
-        return self._ranked(nearest(features, training, neighbours), tags)
-
-    def _require(self) -> _Fitted:
-        if self._fitted is None:
-            raise RuntimeError("KNN has no training images yet: call fit first")
-        return self._fitted
+            found = nearest(valid.features, features, choices[-1])
+            chosen = best(choices, lambda k: self._ranked(found.first(k), tags), valid.tags)
+        return _Neighbourhoods(features, tags, chosen)
 
     def _ranked(self, found: Neighbours, tags: NDArray[np.bool_]) -> NDArray[np.float64]:
         if self.form == "transfer":

@@ -7,6 +7,7 @@ KDGAN's authors ran.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -18,10 +19,9 @@ from kdgan_core.tagging.linear_svm import (
     cross_fitted,
     decisions,
     fit_line,
-    fit_with_cost,
-    unit_rows,
 )
 from kdgan_core.tagging.neighbours import nearest, weighted_votes
+from kdgan_core.tagging.svm_recommender import SvmRecommender
 
 FIRST_NEGATIVES: Final = 500
 POOL: Final = (5_000, 10_000)  # least and most images; less where there are fewer
@@ -30,7 +30,7 @@ SKIPPED: Final = 0.01  # of the pool, taken for images with the tag that do not 
 SMALL_ERROR: Final = 1e-4
 
 
-class RelExample:
+class RelExample(SvmRecommender[TagLines]):
     """Ranks an image's tags by p(tag | image) of SVMs on relevant examples.
 
     Relevant positives: the images with the tag at the top of a fused ranking (`relevance`).
@@ -71,76 +71,24 @@ class RelExample:
         folds: int = 3,
         sigmoid_negatives: int = 0,
     ) -> None:
-        if cost < 0.0:
-            raise ValueError(f"cost={cost!r} is negative; 0 chooses")
-        for name, value, least in (
-            ("positives", positives, 1),
-            ("negatives", negatives, 1),
-            ("rounds", rounds, 1),
-            ("neighbours", neighbours, 1),
-            ("folds", folds, 2),
-            ("sigmoid_negatives", sigmoid_negatives, 0),
-        ):
-            if value < least:
-                raise ValueError(f"{name}={value!r} is below {least}")
-        self.cost = cost
+        super().__init__(
+            cost,
+            positives=(positives, 1),
+            negatives=(negatives, 1),
+            rounds=(rounds, 1),
+            neighbours=(neighbours, 1),
+            folds=(folds, 2),
+            sigmoid_negatives=(sigmoid_negatives, 0),
+        )
         self.positives, self.negatives = positives, negatives
         self.rounds, self.neighbours = rounds, neighbours
         self.folds, self.sigmoid_negatives = folds, sigmoid_negatives
-        self._fitted: tuple[float, TagLines] | None = None
 
-    @property
-    def chosen_cost(self) -> float:
-        """The C in use after `fit`."""
-        return self._require()[0]
-
-    def fit(
-        self,
-        features: NDArray[np.float32],
-        tags: NDArray[np.bool_],
-        valid_features: NDArray[np.float32],
-        valid_tags: NDArray[np.bool_],
-        generator: np.random.Generator,
-    ) -> None:
-        """Fit the SVMs on the training images.
-
-        Args:
-            features: (n, F) of the training images.
-            tags: (n, K).
-            valid_features: (m, F); not looked at if the cost is given.
-            valid_tags: (m, K).
-            generator: deals the folds and draws the negatives.
-
-        Raises:
-            ValueError: there are fewer than two images, a feature is not finite, or the cost is
-                to be chosen without a validation image with a tag.
-        """
-        rows = unit_rows(features)
+    def _fitter(
+        self, rows: NDArray[np.float32], tags: NDArray[np.bool_]
+    ) -> Callable[[float, np.random.Generator], TagLines]:
         relevant = relevance(rows, tags, self.neighbours)
-        self._fitted = fit_with_cost(
-            self.cost,
-            lambda cost, numbers: self._lines(rows, tags, relevant, cost, numbers),
-            lambda lines: lines.probabilities(unit_rows(valid_features)),
-            valid_tags,
-            generator,
-        )
-
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(m, K) probabilities.
-
-        Args:
-            features: (m, F).
-
-        Raises:
-            RuntimeError: before `fit`.
-            ValueError: a feature is not finite, or F is not that of the training images.
-        """
-        return self._require()[1].probabilities(unit_rows(features))
-
-    def _require(self) -> tuple[float, TagLines]:
-        if self._fitted is None:
-            raise RuntimeError("RelExample has no SVMs yet: call fit first")
-        return self._fitted
+        return lambda cost, generator: self._lines(rows, tags, relevant, cost, generator)
 
     def _lines(
         self,

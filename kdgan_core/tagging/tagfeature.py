@@ -8,6 +8,7 @@ Surveys 2016, whose toolkit KDGAN's authors ran (their script leaves the tag fea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,12 @@ from kdgan_core.tagging.linear_svm import (
     TagLines,
     cross_fitted,
     fit_line,
-    fit_with_cost,
     unit_rows,
 )
+from kdgan_core.tagging.svm_recommender import SvmRecommender
 
 
-class _Fitted(NamedTuple):
+class _Layers(NamedTuple):
     """The two layers: lines of the tag feature, None without, and lines of the tags."""
 
     feature_lines: TagLines | None
@@ -36,7 +37,7 @@ class _Fitted(NamedTuple):
         return self.lines.probabilities(augmented(visual, tag_feature))
 
 
-class TagFeature:
+class TagFeature(SvmRecommender[_Layers]):
     """Ranks an image's tags by p(tag | image), linear SVMs on visual features and tag feature.
 
     1. For each of the most frequent tags linear SVMs, images with the tag against random images
@@ -76,74 +77,22 @@ class TagFeature:
         bags: int = 2,
         folds: int = 3,
     ) -> None:
-        if cost < 0.0:
-            raise ValueError(f"cost={cost!r} is negative; 0 chooses")
-        for name, value, least in (
-            ("feature_tags", feature_tags, 0),
-            ("positives", positives, 1),
-            ("negatives", negatives, 1),
-            ("bags", bags, 1),
-            ("folds", folds, 2),
-        ):
-            if value < least:
-                raise ValueError(f"{name}={value!r} is below {least}")
-        self.cost = cost
+        super().__init__(
+            cost,
+            feature_tags=(feature_tags, 0),
+            positives=(positives, 1),
+            negatives=(negatives, 1),
+            bags=(bags, 1),
+            folds=(folds, 2),
+        )
         self.feature_tags = feature_tags
         self.positives, self.negatives = positives, negatives
         self.bags, self.folds = bags, folds
-        self._fitted: tuple[float, _Fitted] | None = None
 
-    @property
-    def chosen_cost(self) -> float:
-        """The C in use after `fit`."""
-        return self._require()[0]
-
-    def fit(
-        self,
-        features: NDArray[np.float32],
-        tags: NDArray[np.bool_],
-        valid_features: NDArray[np.float32],
-        valid_tags: NDArray[np.bool_],
-        generator: np.random.Generator,
-    ) -> None:
-        """Fit both layers on the training images.
-
-        Args:
-            features: (n, F) of the training images.
-            tags: (n, K).
-            valid_features: (m, F); not looked at if the cost is given.
-            valid_tags: (m, K).
-            generator: deals the folds and draws the bags.
-
-        Raises:
-            ValueError: a feature is not finite, or the cost is to be chosen without a validation
-                image with a tag.
-        """
-        visual = unit_rows(features)
-        self._fitted = fit_with_cost(
-            self.cost,
-            lambda cost, numbers: self._layers(visual, tags, cost, numbers),
-            lambda fitted: fitted.probabilities(unit_rows(valid_features)),
-            valid_tags,
-            generator,
-        )
-
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(m, K) probabilities.
-
-        Args:
-            features: (m, F).
-
-        Raises:
-            RuntimeError: before `fit`.
-            ValueError: a feature is not finite, or F is not that of the training images.
-        """
-        return self._require()[1].probabilities(unit_rows(features))
-
-    def _require(self) -> tuple[float, _Fitted]:
-        if self._fitted is None:
-            raise RuntimeError("TagFeature has no SVMs yet: call fit first")
-        return self._fitted
+    def _fitter(
+        self, rows: NDArray[np.float32], tags: NDArray[np.bool_]
+    ) -> Callable[[float, np.random.Generator], _Layers]:
+        return lambda cost, generator: self._layers(rows, tags, cost, generator)
 
     def _layers(
         self,
@@ -151,13 +100,13 @@ class TagFeature:
         tags: NDArray[np.bool_],
         cost: float,
         generator: np.random.Generator,
-    ) -> _Fitted:
+    ) -> _Layers:
         if not self.feature_tags:
-            return _Fitted(None, self._layer(visual, tags, cost, generator)[0])
+            return _Layers(None, self._layer(visual, tags, cost, generator)[0])
         frequent = np.argsort(-tags.sum(axis=0), kind="stable")[: self.feature_tags]
         feature_lines, tag_feature = self._layer(visual, tags[:, frequent], cost, generator)
         both = augmented(visual, tag_feature)
-        return _Fitted(feature_lines, self._layer(both, tags, cost, generator)[0])
+        return _Layers(feature_lines, self._layer(both, tags, cost, generator)[0])
 
     def _layer(
         self,

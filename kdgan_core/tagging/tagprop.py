@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdgan_core.tagging.neighbours import Neighbours, best, nearest, sizes, weighted_votes
+from kdgan_core.tagging.recommender import Recommender, TaggedImages
 from kdgan_core.tagging.sigmoids import Sigmoids, fit_sigmoids
 from kdgan_core.tagging.tagprop_likelihood import (
     VARIANTS,
@@ -56,7 +57,13 @@ class Propagation(NamedTuple):
         return votes if self.sigmoids is None else self.sigmoids.logits(votes)
 
 
-class TagProp:
+class _Propagated(NamedTuple):
+    features: NDArray[np.float32]
+    tags: NDArray[np.bool_]
+    propagation: Propagation
+
+
+class TagProp(Recommender[_Propagated]):
     """Ranks an image's tags by p(y_iw = 1), the tags of its neighbours weighted.
 
     p(y_iw = 1) = sum_j pi_ij p(y_iw = 1 | j) over the k nearest training images, by cosine
@@ -82,34 +89,21 @@ class TagProp:
         self.variant = variant
         self.neighbours = neighbours
         self.sigmoid = sigmoid
-        self._fitted: tuple[NDArray[np.float32], NDArray[np.bool_], Propagation] | None = None
 
     @property
     def propagation(self) -> Propagation:
         """What `fit` found."""
-        return self._require()[2]
+        return self.model.propagation
 
-    def fit(
-        self,
-        features: NDArray[np.float32],
-        tags: NDArray[np.bool_],
-        valid_features: NDArray[np.float32],
-        valid_tags: NDArray[np.bool_],
-        generator: np.random.Generator,
-    ) -> None:
-        """Fit every candidate on the training images and keep the best on the validation images.
+    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        training, tags, propagation = self.model
+        return propagation.scores(nearest(features, training, propagation.neighbours), tags)
 
-        Args:
-            features: (n, F) of the training images.
-            tags: (n, K).
-            valid_features: (m, F); not looked at if there is nothing to choose.
-            valid_tags: (m, K).
-            generator: not drawn from, nothing here is random.
-
-        Raises:
-            ValueError: k is more than n - 1, or there is a choice but no validation image with a
-                tag.
-        """
+    def _fitted(
+        self, images: TaggedImages, valid: TaggedImages, generator: np.random.Generator
+    ) -> _Propagated:
+        """Fit every candidate and keep the best; nothing is drawn."""
+        features, tags = images
         choices = sizes(self.neighbours, CANDIDATES, len(features) - 1)
         variants = VARIANTS if self.variant == "best" else (self.variant,)
         around = nearest(features, features, choices[-1], exclude_self=True)
@@ -120,26 +114,9 @@ class TagProp:
         ]
         chosen = fitted[0]
         if len(fitted) > 1:
-            found = nearest(valid_features, features, choices[-1])
-            chosen = best(fitted, lambda one: one.scores(found, tags), valid_tags)
-        self._fitted = features, tags, chosen
-
-    def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(m, K), larger is better.
-
-        Args:
-            features: (m, F).
-
-        Raises:
-            RuntimeError: before `fit`.
-        """
-        training, tags, propagation = self._require()
-        return propagation.scores(nearest(features, training, propagation.neighbours), tags)
-
-    def _require(self) -> tuple[NDArray[np.float32], NDArray[np.bool_], Propagation]:
-        if self._fitted is None:
-            raise RuntimeError("TagProp has no weights yet: call fit first")
-        return self._fitted
+            found = nearest(valid.features, features, choices[-1])
+            chosen = best(fitted, lambda one: one.scores(found, tags), valid.tags)
+        return _Propagated(features, tags, chosen)
 
     def _propagations(
         self, around: Neighbours, tags: NDArray[np.bool_], variants: tuple[str, ...]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from recommending import (
+    TAGS,
+    Call,
+    Table,
+    fitted,
+    mean_precision,
+    small_posts,
+    watch_lines,
+)
 from scipy.special import expit
-from sklearn.metrics import label_ranking_average_precision_score
 
 from kdgan_core.tagging import relexample
-from kdgan_core.tagging.linear_svm import COSTS, decisions, fit_line, fit_platt, unit_rows
+from kdgan_core.tagging.linear_svm import decisions, fit_platt, unit_rows
 from kdgan_core.tagging.relexample import (
     RelExample,
     borda,
@@ -23,50 +28,15 @@ from kdgan_core.tagging.relexample import (
     tag_similarity,
 )
 
-Table = tuple[NDArray[np.float32], NDArray[np.bool_]]
-Rows = NDArray[np.int64]
-WIDTH, TAGS = 12, 6
-
-
-class Call(NamedTuple):
-    """One fitted line, and what on."""
-
-    positives: Rows
-    negatives: Rows
-    cost: float
-    line: NDArray[np.float64]
-
 
 @pytest.fixture(scope="module")
 def posts() -> dict[str, Table]:
-    """Images whose tags are more likely the further they are along one of the features."""
-    rng = np.random.default_rng(0)
-    tables: dict[str, Table] = {}
-    for split, images in (("train", 200), ("validation", 60), ("test", 60)):
-        features = rng.normal(size=(images, WIDTH)).astype(np.float32)
-        limits = np.linspace(0.0, 1.2, TAGS)
-        tables[split] = features, features[:, :TAGS] + 0.5 * rng.normal(size=(images, 6)) > limits
-    return tables
+    return small_posts()
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """Every line that RelExample fits, in order; it is fitted as ever."""
-    seen: list[Call] = []
-
-    def watched(
-        rows: NDArray[np.float32], positives: Rows, negatives: Rows, cost: float
-    ) -> NDArray[np.float64]:
-        seen.append(Call(positives, negatives, cost, fit_line(rows, positives, negatives, cost)))
-        return seen[-1].line.copy()
-
-    monkeypatch.setattr(relexample, "fit_line", watched)
-    return seen
-
-
-def fitted(model: RelExample, posts: dict[str, Table], seed: int = 0) -> RelExample:
-    model.fit(*posts["train"], *posts["validation"], np.random.default_rng(seed))
-    return model
+    return watch_lines(relexample, monkeypatch)
 
 
 def test_similarity_by_hand() -> None:
@@ -236,70 +206,6 @@ def test_a_rare_or_absent_tag_is_low_on_every_image(posts: dict[str, Table]) -> 
     np.testing.assert_allclose(scores[:, 1], 1 / 202)
     np.testing.assert_allclose(scores[:, 4], 3 / 202)
     assert (np.ptp(np.delete(scores, [1, 4], axis=1), axis=0) > 0.1).all()
-
-
-def test_the_generator_alone_decides(posts: dict[str, Table]) -> None:
-    images = posts["test"][0]
-    first, again, other = (
-        fitted(RelExample(rounds=2, negatives=30), posts, seed).scores(images)
-        for seed in (0, 0, 1)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first - other).max() > 1e-3
-
-
-def test_with_a_given_cost_validation_images_are_not_looked_at(posts: dict[str, Table]) -> None:
-    images = posts["test"][0]
-    features, tags = posts["validation"]
-    other = dict(posts, validation=(np.full_like(features, np.nan), ~tags))
-    model, same = fitted(RelExample(rounds=2), posts), fitted(RelExample(rounds=2), other)
-    np.testing.assert_array_equal(model.scores(images), same.scores(images))
-
-
-def test_a_cost_of_zero_takes_the_best_on_the_validation_images(posts: dict[str, Table]) -> None:
-    features, tags = posts["validation"]
-    reached = {
-        cost: mean_precision(fitted(RelExample(cost, rounds=2), posts).scores(features), tags)
-        for cost in COSTS
-    }
-    chosen = fitted(RelExample(0.0, rounds=2), posts)
-    assert chosen.chosen_cost == max(COSTS, key=lambda cost: reached[cost])
-    assert mean_precision(chosen.scores(features), tags) == max(reached.values())
-    assert len(set(reached.values())) > 1
-
-
-@pytest.mark.parametrize(
-    "changes, problem",
-    [
-        ({"cost": -1.0}, "cost=-1.0 is negative"),
-        ({"positives": 0}, "positives=0 is below 1"),
-        ({"negatives": 0}, "negatives=0 is below 1"),
-        ({"rounds": 0}, "rounds=0 is below 1"),
-        ({"neighbours": 0}, "neighbours=0 is below 1"),
-        ({"folds": 1}, "folds=1 is below 2"),
-        ({"sigmoid_negatives": -1}, "sigmoid_negatives=-1 is below 0"),
-    ],
-)
-def test_a_number_outside_its_range_is_named(changes: dict[str, float], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        RelExample(**changes)  # type: ignore[arg-type]
-
-
-def test_errors_of_use(posts: dict[str, Table]) -> None:
-    features, tags = posts["train"]
-    with pytest.raises(RuntimeError, match="call fit first"):
-        RelExample().scores(features)
-    with pytest.raises(ValueError, match="NaN"):
-        RelExample().fit(
-            np.full_like(features, np.nan), tags, features, tags, np.random.default_rng(0)
-        )
-    with pytest.raises(ValueError, match="5 features, training images 12"):
-        fitted(RelExample(rounds=1), posts).scores(features[:, :5])
-
-
-def mean_precision(scores: NDArray[np.float64], tags: NDArray[np.bool_]) -> float:
-    has_tag = tags.any(axis=1)
-    return float(label_ranking_average_precision_score(tags[has_tag], scores[has_tag]))
 
 
 @pytest.mark.filterwarnings("error")

@@ -5,65 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from recommending import TAGS, WIDTH, Call, Table, fitted, mean_precision, small_posts, watch_lines
 from scipy.special import expit
-from sklearn.metrics import label_ranking_average_precision_score
 from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 from kdgan_core.tagging import tagfeature
-from kdgan_core.tagging.linear_svm import COSTS, TOLERANCE, fit_line, fit_platt
+from kdgan_core.tagging.linear_svm import TOLERANCE, fit_platt
 from kdgan_core.tagging.tagfeature import TagFeature, augmented
-
-Table = tuple[NDArray[np.float32], NDArray[np.bool_]]
-WIDTH, TAGS = 12, 6
-
-
-class Call:
-    """One fitted line: on which rows of which table."""
-
-    def __init__(
-        self,
-        rows: NDArray[np.float32],
-        positives: NDArray[np.int64],
-        negatives: NDArray[np.int64],
-        cost: float,
-    ) -> None:
-        self.rows, self.positives, self.negatives, self.cost = rows, positives, negatives, cost
 
 
 @pytest.fixture(scope="module")
 def posts() -> dict[str, Table]:
-    """Images whose tags are more likely the further they are along one of the features."""
-    rng = np.random.default_rng(0)
-    tables: dict[str, Table] = {}
-    for split, images in (("train", 200), ("validation", 60), ("test", 60)):
-        features = rng.normal(size=(images, WIDTH)).astype(np.float32)
-        limits = np.linspace(0.0, 1.2, TAGS)
-        tables[split] = features, features[:, :TAGS] + 0.5 * rng.normal(size=(images, 6)) > limits
-    return tables
+    return small_posts()
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """Every line that TagFeature fits, in order; it is fitted as ever."""
-    seen: list[Call] = []
-
-    def watched(
-        rows: NDArray[np.float32],
-        positives: NDArray[np.int64],
-        negatives: NDArray[np.int64],
-        cost: float,
-    ) -> NDArray[np.float64]:
-        seen.append(Call(rows, positives, negatives, cost))
-        return fit_line(rows, positives, negatives, cost)
-
-    monkeypatch.setattr(tagfeature, "fit_line", watched)
-    return seen
-
-
-def fitted(model: TagFeature, posts: dict[str, Table], seed: int = 0) -> TagFeature:
-    model.fit(*posts["train"], *posts["validation"], np.random.default_rng(seed))
-    return model
+    return watch_lines(tagfeature, monkeypatch)
 
 
 def by_scikit_learn(
@@ -189,67 +148,11 @@ def test_the_unit_of_the_features_does_not_matter(posts: dict[str, Table]) -> No
     np.testing.assert_allclose(model.scores(images), expected, atol=1e-4)
 
 
-def test_with_a_given_cost_validation_images_are_not_looked_at(posts: dict[str, Table]) -> None:
-    images = posts["test"][0]
-    features, tags = posts["validation"]
-    other = dict(posts, validation=(np.full_like(features, np.nan), ~tags))
-    model, same = fitted(TagFeature(bags=1), posts), fitted(TagFeature(bags=1), other)
-    np.testing.assert_array_equal(model.scores(images), same.scores(images))
-
-
-def test_a_cost_of_zero_takes_the_best_on_the_validation_images(posts: dict[str, Table]) -> None:
-    features, tags = posts["validation"]
-    has_tag = tags.any(axis=1)
-    reached = {}
-    for cost in COSTS:
-        model = fitted(TagFeature(cost, bags=1), posts)
-        found = model.scores(features[has_tag])
-        reached[cost] = label_ranking_average_precision_score(tags[has_tag], found)
-    chosen = fitted(TagFeature(0.0, bags=1), posts)
-    assert chosen.chosen_cost == max(COSTS, key=lambda cost: reached[cost])
-    given = fitted(TagFeature(chosen.chosen_cost, bags=1), posts)
-    np.testing.assert_array_equal(chosen.scores(features), given.scores(features))
-    assert len(set(reached.values())) > 1
-
-
-@pytest.mark.parametrize(
-    "changes, problem",
-    [
-        ({"cost": -1.0}, "cost=-1.0 is negative"),
-        ({"feature_tags": -1}, "feature_tags=-1 is below 0"),
-        ({"positives": 0}, "positives=0 is below 1"),
-        ({"negatives": 0}, "negatives=0 is below 1"),
-        ({"bags": 0}, "bags=0 is below 1"),
-        ({"folds": 1}, "folds=1 is below 2"),
-    ],
-)
-def test_a_number_outside_its_range_is_named(changes: dict[str, float], problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        TagFeature(**changes)  # type: ignore[arg-type]
-
-
-def test_errors_of_use(posts: dict[str, Table]) -> None:
-    features, tags = posts["train"]
-    with pytest.raises(RuntimeError, match="call fit first"):
-        TagFeature().scores(features)
-    with pytest.raises(ValueError, match="NaN"):
-        TagFeature().fit(
-            np.full_like(features, np.nan), tags, features, tags, np.random.default_rng(0)
-        )
-    with pytest.raises(ValueError, match="5 features, training images 12"):
-        fitted(TagFeature(bags=1), posts).scores(features[:, :5])
-
-
 @pytest.fixture(scope="module")
 def frequent(flickr8k: dict[str, Table]) -> dict[str, Table]:
     """Flickr photos and the 20 most frequent tags, a tenth of the work of all 200."""
     order = np.argsort(-flickr8k["train"][1].sum(axis=0), kind="stable")[:20]
     return {split: (features, tags[:, order]) for split, (features, tags) in flickr8k.items()}
-
-
-def mean_precision(scores: NDArray[np.float64], tags: NDArray[np.bool_]) -> float:
-    has_tag = tags.any(axis=1)
-    return float(label_ranking_average_precision_score(tags[has_tag], scores[has_tag]))
 
 
 @pytest.mark.filterwarnings("error")
