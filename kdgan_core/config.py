@@ -14,36 +14,22 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
+from kdgan_core.config_checks import check_together
 from kdgan_core.knobs import check_range, describe_range, knob, typed
+from kdgan_core.names import (
+    ARCHITECTURES,
+    DATASETS,
+    ESTIMATORS,
+    METHODS,
+    RECOMMENDERS,
+    TAG_DATASETS,
+    TAU_KINDS,
+)
 
 __all__ = [
     "TemperatureSchedule", "TrialConfig", "check_names", "describe_range", "parse_value",
     "score_of",
 ]  # fmt: skip
-
-# Tag recommendation: an image has features, a text and several tags.
-TAG_DATASETS = ("tags", "flickr8k", "yfcc-popular", "yfcc-random")
-DATASETS = ("digits", "mnist", "cifar10", *TAG_DATASETS)
-METHODS = ("kdgan", "nagan", "distn", "mimic", "noisy", "codis", "supervised")
-# Published tag recommenders, fitted rather than trained.
-RECOMMENDERS = ("knn", "tagprop", "tagfeature", "relexample")
-ESTIMATORS = (
-    "concrete", "density", "straight_through", "score", "expectation", "authors",
-)  # fmt: skip
-TAU_KINDS = ("exponential", "linear", "cosine", "constant")
-ARCHITECTURES = ("paper", "authors", "small")
-
-# Rows of each data set: (pool that training and validation images are drawn from, test, classes).
-DATASET_SIZES = {
-    "digits": (1297, 500, 10), "mnist": (60_000, 10_000, 10), "cifar10": (50_000, 10_000, 10),
-}  # fmt: skip
-DATASET_SIDE = {"digits": 8, "mnist": 28, "cifar10": 32}
-DATASET_CHANNELS = {"digits": 1, "mnist": 1, "cifar10": 3}
-# Architectures that exist for each data set.
-DATASET_ARCHITECTURES = {
-    "digits": ("small",), "mnist": ("paper", "authors", "small"), "cifar10": ("paper", "small"),
-    **dict.fromkeys(TAG_DATASETS, ("paper", "authors", "small")),
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -257,63 +243,7 @@ class TrialConfig:
         if self.distillation == "auto":
             kind = "kl" if self.method in ("distn", "codis") else "l2"
             object.__setattr__(self, "distillation", kind)
-        self._check_together()
-
-    def _check_together(self) -> None:
-        if not self.seeds:
-            raise ValueError("seeds=() is empty: give at least one seed")
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds={self.seeds} names a seed twice")
-        if not self.has_tags:
-            self._check_images()
-        exist = DATASET_ARCHITECTURES[self.dataset]
-        if self.architecture not in exist:
-            side = DATASET_SIDE[self.dataset]  # those of tags exist for every data set
-            raise ValueError(
-                f"architecture={self.architecture!r} does not exist for the {side}x{side} images"
-                f" of {self.dataset}: use {' or '.join(exist)}"
-            )
-        if self.tags_file and self.dataset != "tags":
-            raise ValueError(
-                f"tags_file={self.tags_file!r} goes with dataset='tags' alone, not with"
-                f" {self.dataset!r}"
-            )
-        if self.method in RECOMMENDERS:
-            self._check_recommender()
-        if self.player == "teacher" and self.method != "supervised":
-            raise ValueError(
-                f"player='teacher' goes with method='supervised' alone, not with {self.method!r}"
-            )
-        if self.evaluations > self.rounds:
-            raise ValueError(
-                f"evaluations={self.evaluations} is more than the {self.rounds} rounds of"
-                f" training: lower it or raise steps={self.steps}"
-            )
-
-    def _check_images(self) -> None:
-        pool, _, classes = DATASET_SIZES[self.dataset]
-        if self.train_size < classes:
-            raise ValueError(
-                f"train_size={self.train_size} is less than the {classes} classes of"
-                f" {self.dataset}: give at least one image a class"
-            )
-        if self.train_size + self.valid_size > pool:
-            raise ValueError(
-                f"train_size={self.train_size} plus valid_size={self.valid_size} is more than the"
-                f" {pool:,} images of {self.dataset} that may be drawn: lower one of them"
-            )
-
-    def _check_recommender(self) -> None:
-        if not self.has_tags:
-            raise ValueError(
-                f"method={self.method!r} recommends tags, which {self.dataset} has none of: use"
-                f" it with {', '.join(TAG_DATASETS)}"
-            )
-        if self.rounds != 1:
-            raise ValueError(
-                f"method={self.method!r} is fitted at once, not in steps={self.steps}: set steps"
-                " and evaluations to 1"
-            )
+        check_together(self)
 
     @property
     def has_tags(self) -> bool:

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kdgan_core.config import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data.task import PlayerShape
 from kdgan_core.layers import drop
+from kdgan_core.names import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES
 from kdgan_core.tag_players import build_tag_player
 
 PLAYERS = ("classifier", "teacher", "discriminator")

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kdgan_core.config import RECOMMENDERS, TrialConfig
+from kdgan_core.config import TrialConfig
+from kdgan_core.names import RECOMMENDERS
 from sweeps.environment import processor
 from sweeps.matching import pretrained
 from sweeps.plan import Plan, PlanError

@@ -13,11 +13,12 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from kdgan_core.config import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, cifar10, load_dataset, mnist
 from kdgan_core.data.fetch import default_data_dir, find_file
 from kdgan_core.data.posts import Posts
 from kdgan_core.data.seed_data import load_named
+from kdgan_core.names import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES
 from sweeps import environment
 from sweeps.arms import Branch
 from sweeps.best import best_in_storage

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kdgan_core.config import RECOMMENDERS, TrialConfig
+from kdgan_core.config import TrialConfig
+from kdgan_core.names import RECOMMENDERS
 from sweeps.factors import SpaceError
 
 CLASSIFIER, TEACHER, DISCRIMINATOR = "classifier", "teacher", "discriminator"

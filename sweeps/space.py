@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kdgan_core.config import TAG_DATASETS, TrialConfig, check_names
+from kdgan_core.config import TrialConfig, check_names
+from kdgan_core.names import TAG_DATASETS
 from sweeps import matching
 from sweeps.arms import REFERENCE, Arm, Branch
 from sweeps.factors import SpaceError

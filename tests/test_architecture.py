@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kdgan_core import config, estimators, methods
+from kdgan_core import estimators, methods, names
 
 ROOT = Path(__file__).parents[1]
 OWN = ("kdgan_core", "sweeps", "analysis")
@@ -88,11 +88,11 @@ def test_every_method_is_listed() -> None:
     shared = {"__init__", "method", "pupil", "adversarial"}
     modules = {path.stem for path in folder.glob("*.py")} - shared
     assert modules == set(methods.METHODS)
-    assert set(config.METHODS) == set(methods.METHODS)
+    assert set(names.METHODS) == set(methods.METHODS)
 
 
 def test_every_estimator_is_listed() -> None:
-    assert set(config.ESTIMATORS) == set(estimators.ESTIMATORS)
+    assert set(names.ESTIMATORS) == set(estimators.ESTIMATORS)
 
 
 def test_every_library_is_pinned_and_every_pin_is_used() -> None:

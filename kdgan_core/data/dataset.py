@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kdgan_core.config import DATASET_SIZES, TrialConfig
+from kdgan_core.config import TrialConfig
+from kdgan_core.names import DATASET_SIZES
 
 
 class DataError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from kdgan_core.config import DATASET_SIZES
+from kdgan_core.names import DATASET_SIZES
 
 Arrays = tuple[
     NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]

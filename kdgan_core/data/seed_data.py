@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from kdgan_core.config import TAG_DATASETS, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data.dataset import Dataset, load_dataset
 from kdgan_core.data.image_data import image_data
 from kdgan_core.data.posts import Posts, load_posts
 from kdgan_core.data.task import TaskData
+from kdgan_core.names import TAG_DATASETS
 
 
 def load(config: TrialConfig, data_dir: Path | None) -> Dataset | Posts:

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kdgan_core.config import RECOMMENDERS, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset
 from kdgan_core.data.post_data import PostData, PostInputs, post_data
 from kdgan_core.data.posts import Posts
 from kdgan_core.data.task import Detail, Scores
+from kdgan_core.names import RECOMMENDERS
 from kdgan_core.replica import Replica
 from kdgan_core.tagging.recommender import Recommender
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from kdgan_core.config import METHODS
 from kdgan_core.data import load_dataset
+from kdgan_core.names import METHODS
 from kdgan_core.trial import Evaluation, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]

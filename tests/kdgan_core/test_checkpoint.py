@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from kdgan_core import pretrain
-from kdgan_core.config import ESTIMATORS, TrialConfig
+from kdgan_core.config import TrialConfig
+from kdgan_core.names import ESTIMATORS
 from kdgan_core.trial import Evaluation, Trial, TrialResult
 
 MakeTrial = Callable[..., Trial]

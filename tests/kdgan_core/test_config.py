@@ -12,17 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdgan_core.config import (
-    ARCHITECTURES,
-    ESTIMATORS,
-    FIELDS,
-    METHODS,
-    TAU_KINDS,
-    TemperatureSchedule,
-    TrialConfig,
-    describe_range,
-    parse_value,
-)
+from kdgan_core.config import FIELDS, TemperatureSchedule, TrialConfig, describe_range, parse_value
+from kdgan_core.names import ARCHITECTURES, ESTIMATORS, METHODS, TAU_KINDS
 
 # Another valid value of every field, to be set on `BASE`.
 BASE = TrialConfig(dataset="digits", architecture="small", valid_size=200, train_size=100)

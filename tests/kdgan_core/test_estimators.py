@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdgan_core import config
+from kdgan_core import names
 from kdgan_core.estimators import (
     ESTIMATORS,
     advantages,
@@ -87,7 +87,7 @@ def baseline_by_hand(rewards: Tensor, labels: Tensor) -> Tensor:
 
 
 def test_every_configured_estimator_exists() -> None:
-    assert tuple(ESTIMATORS) == config.ESTIMATORS
+    assert tuple(ESTIMATORS) == names.ESTIMATORS
 
 
 def test_gumbel_noise_has_its_mean_and_variance() -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdgan_core.config import METHODS
 from kdgan_core.data.batches import Minibatches, make_generator
 from kdgan_core.gradients import Moments, gradient_variance
+from kdgan_core.names import METHODS
 from kdgan_core.replica import Replica
 from kdgan_core.trial import Evaluation, Trial, TrialResult
 

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from kdgan_core import trial as trial_module
-from kdgan_core.config import METHODS, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, load_dataset
 from kdgan_core.data.image_data import standard_error
+from kdgan_core.names import METHODS
 from kdgan_core.players import build_player
 from kdgan_core.trial import OUTCOMES, Evaluation, SeedResult, Trial, TrialResult, run_trial
 

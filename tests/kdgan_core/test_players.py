@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdgan_core.config import ARCHITECTURES, TrialConfig
+from kdgan_core.config import TrialConfig
+from kdgan_core.names import ARCHITECTURES
 from kdgan_core.players import PLAYERS, build_player, drop, parameter_groups
 
 CPU = torch.device("cpu")

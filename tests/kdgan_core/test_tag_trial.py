@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from kdgan_core import trial as trial_module
-from kdgan_core.config import METHODS, RECOMMENDERS, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data.generated_posts import generated_posts, true_probabilities
 from kdgan_core.data.post_data import post_data
 from kdgan_core.data.posts import Posts, draw_posts
 from kdgan_core.metrics import METRICS, means, per_image
+from kdgan_core.names import METHODS, RECOMMENDERS
 from kdgan_core.trial import Trial, TrialResult, run_trial
 
 CPU = torch.device("cpu")

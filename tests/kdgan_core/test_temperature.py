@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdgan_core.config import TAU_KINDS, TemperatureSchedule
+from kdgan_core.config import TemperatureSchedule
+from kdgan_core.names import TAU_KINDS
 from kdgan_core.temperature import temperature
 
 taus = st.floats(1e-3, 1e3)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdgan_core.config import FIELDS, METHODS, TrialConfig
+from kdgan_core.config import FIELDS, TrialConfig
 from kdgan_core.data import DataError
+from kdgan_core.names import METHODS
 from kdgan_core.temperature import temperature
 from kdgan_core.trial import Evaluation, Trial, TrialResult, run_trial
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kdgan_core.config import TAU_KINDS, TrialConfig
+from kdgan_core.config import TrialConfig
+from kdgan_core.names import TAU_KINDS
 from sweeps.arms import Branch
 from sweeps.design import (
     Size,

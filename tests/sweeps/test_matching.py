@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from kdgan_core import TrialConfig
-from kdgan_core.config import RECOMMENDERS
 from kdgan_core.methods import METHODS, method_of
+from kdgan_core.names import RECOMMENDERS
 from sweeps.arms import Branch
 from sweeps.factors import SpaceError
 from sweeps.loading import load_space

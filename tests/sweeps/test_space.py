@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from kdgan_core.config import FIELDS, RECOMMENDERS, TAG_DATASETS
+from kdgan_core.config import FIELDS
+from kdgan_core.names import RECOMMENDERS, TAG_DATASETS
 from sweeps.design import sensitivity_rows
 from sweeps.factors import FACTORS, SpaceError
 from sweeps.loading import SPACES, experiments, load_space

@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kdgan_core.config import DATASET_SIZES, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data import DataError, cifar10, load_dataset
 from kdgan_core.data.cifar10 import BATCHES, RECORD, find_form, load
 from kdgan_core.data.digits import Arrays
 from kdgan_core.data.fetch import md5_of
+from kdgan_core.names import DATASET_SIZES
 
 Batches = Mapping[str, bytes]  # name -> content of the binary version
 IMAGES = 20

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdgan_core.config import ESTIMATORS
 from kdgan_core.methods import kdgan
+from kdgan_core.names import ESTIMATORS
 from kdgan_core.players import PLAYERS
 from kdgan_core.replica import Replica
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdgan_core.config import ESTIMATORS
 from kdgan_core.methods import METHODS, nagan
+from kdgan_core.names import ESTIMATORS
 from kdgan_core.replica import Replica
 
 MakeReplica = Callable[..., Replica]

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kdgan_core.config import METHODS, TrialConfig
+from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset
 from kdgan_core.gradients import gradient_variance
+from kdgan_core.names import METHODS
 from kdgan_core.replica import Replica
 
 CPU = torch.device("cpu")

@@ -16,7 +16,8 @@ from analysis import columns as c
 from analysis.runs import read_runs
 from analysis.stats import t_interval
 from kdgan_core import Evaluation, TrialConfig, TrialResult, run_trial
-from kdgan_core.config import FIELDS, METHODS
+from kdgan_core.config import FIELDS
+from kdgan_core.names import METHODS
 from kdgan_core.trial import SeedResult
 from sweeps.plan import Row
 from sweeps.run_facts import final_metrics
