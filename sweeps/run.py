@@ -53,6 +53,10 @@ def _help() -> str:
       python sweeps/run.py tags --tags-file mine.parquet --mode methods    Table 2 on your posts
 
     \b
+    On a cluster (cluster/README.md): `ray up cluster/gpu.yaml`, then
+      python sweeps/run.py mnist --on cluster/gpu.yaml
+
+    \b
     Exit code: 0 all trials have an outcome and none failed; 1 some failed, or the storage is
     full; 2 the command or its surroundings are at fault; 3 a cap ended it; 130 interrupted.
     """
@@ -162,7 +166,7 @@ HEADINGS = {
     "Going on": ("status", "retry", "accept_changes"),
     "Where and with what": (
         "data_dir", "tags_file", "storage", "tracking_uri", "cpus_per_trial", "gpus_per_trial",
-        "skip_preflight", "notify",
+        "skip_preflight", "notify", "cluster", "down_when_done",
     ),
 }  # fmt: skip
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -309,6 +313,15 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     callback=check_url,
     help="Post a JSON message there at the end (also by a cap) and at the first failure.",
 )
+@click.option(
+    "--on", "cluster", type=click.Path(path_type=Path), metavar="FILE",
+    help="Run on the cluster of this YAML file, which `ray up` has brought up, and follow it from"
+    " here; Ctrl-C detaches, the same command follows it again. Folders are then the cluster's.",
+)  # fmt: skip
+@click.option(
+    "--down-when-done", is_flag=True,
+    help="With --on: after the end fetch the runs and take the machines down.",
+)  # fmt: skip
 def main(
     experiment: str, mode: str, arms: tuple[str, ...], trials: int | None, seeds: int | None,
     train_sizes: tuple[int, ...], changes: tuple[str, ...], quick: bool, sampler: str,
@@ -318,7 +331,7 @@ def main(
     max_trials: int | None, max_failures: int | None, status: bool, retry: str,
     accept_changes: bool, data_dir: Path | None, tags_file: Path | None, storage: Path,
     tracking_uri: str, cpus_per_trial: float, gpus_per_trial: float | None, skip_preflight: bool,
-    notify: str | None,
+    notify: str | None, cluster: Path | None, down_when_done: bool,
 ) -> None:  # fmt: skip
     caps = Caps(max_hours, max_gpu_hours, max_usd, max_trials, max_failures, usd_per_hour)
     options = Options(
@@ -333,6 +346,8 @@ def main(
             raise SpaceError("--json goes with --dry-run")
         if dry_run and status:
             raise SpaceError("--dry-run and --status are two commands: give one of them")
+        if down_when_done and cluster is None:
+            raise SpaceError("--down-when-done goes with --on")
         caps.check(gpus_per_trial)
         named = _with_tags_file(parse_changes(changes), tags_file)
         space = load_space(
@@ -342,8 +357,24 @@ def main(
         )  # fmt: skip
     except (CapError, SpaceError) as error:
         fail(str(error))
+    if cluster is not None:
+        sys.exit(_run_on(cluster, down_when_done))
     action = "dry_run" if dry_run else "status" if status else "run"
     sys.exit(_act(action, space, options, as_json))
+
+
+def _run_on(cluster: Path, down_when_done: bool) -> int:
+    """The exit code of this command line, run on a cluster."""
+    from rich.console import Console
+
+    from cluster.access import ClusterError
+    from cluster.remote import run_on, without_own
+
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        return run_on(cluster, without_own(sys.argv[1:]), console, down_when_done)
+    except ClusterError as error:
+        fail(str(error))
 
 
 def _act(action: str, space: Space, options: Options, as_json: bool) -> int:
