@@ -18,9 +18,15 @@ from cluster.access import (
     read_cluster,
     use_token,
 )
+from cluster.auth import token_path
 from sweeps.words import UsageProblem
 
 FILE = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+# It ends with its standard input, so with this program.
+STUDIES = (
+    f"exec python sweeps/studies.py --storage $KDGAN_STORAGE/sweep_runs --port {STUDIES_PORT}"
+    " --until-eof"
+)
 UI = {JOBS_PORT: "Ray's dashboard", MLFLOW_PORT: "MLflow", STUDIES_PORT: "optuna-dashboard"}
 
 
@@ -112,12 +118,20 @@ def ui(file: Path) -> None:
     """Bring MLflow, Ray's dashboard and optuna-dashboard to this machine, until Ctrl-C."""
     use_token()
     head = read_cluster(file).head()
-    with head.forwarded(list(UI), fixed=True) as ports:
-        for there, name in UI.items():
-            click.echo(f"{name:>16}: http://127.0.0.1:{ports[there]}")
-        click.echo("open until Ctrl-C", err=True)
-        while True:
-            time.sleep(3600)
+    studies = subprocess.Popen(
+        [*head.ssh(), on_head(STUDIES)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        with head.forwarded(list(UI), fixed=True) as ports:
+            for there, name in UI.items():
+                click.echo(f"{name:>16}: http://127.0.0.1:{ports[there]}")
+            click.echo(f"{' ':>16}  Ray's asks for a token: {token_path()}")
+            click.echo("open until Ctrl-C", err=True)
+            while True:
+                time.sleep(3600)
+    finally:
+        studies.terminate()
 
 
 @main.command()
