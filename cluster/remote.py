@@ -123,8 +123,8 @@ def check_code(head: Machine, cluster: Cluster) -> None:
         names = sorted(k for k in there.keys() | here.keys() if there.get(k) != here.get(k))
         raise ClusterError(
             f"the cluster has other training code ({', '.join(names[:3])}"
-            f"{' ...' if len(names) > 3 else ''}): `ray up {cluster.path}` brings it this one;"
-            " it ends what runs there"
+            f"{' ...' if len(names) > 3 else ''}): `connect.py up {cluster.path} --restart` brings"
+            " it this one, and ends what runs there"
         )
 
 
