@@ -2,12 +2,13 @@
 
     sudo python benchmarks/scaling.py [--check]
 
-Makes two hosts in namespaces on this machine (tests/cluster/hosts.py), each with a core of its own, and
-brings up cluster/onprem.yaml on one of them, then on both. The same plan of digits trials runs on
-either; what counts is the time from the first trial's start to the last one's end, so that starting
-Ray and the preflight do not. Then the head's own work is measured on its own core: seconds of the
-driver for a trial that does nothing, and runs a second that the tracking server takes in. From
-these a projection to 8, 64 and 512 GPUs follows; it is arithmetic, not a measurement.
+Makes two hosts in namespaces on this machine (tests/cluster/hosts.py), each with a core of its
+own, and brings up cluster/onprem.yaml on one of them, then on both. The same plan of digits trials
+runs on either; what counts is the time from the first trial's start to the last one's end, so that
+starting Ray and the preflight do not. Then the head's own work is measured on its own core:
+seconds of the driver for a trial that does nothing, and runs a second that the tracking server
+takes in. From these a projection to 8, 64 and 512 GPUs follows; it is arithmetic, not a
+measurement.
 
 With --check the exit code is 1 unless two machines run 1.85 times as many trials per hour.
 """
@@ -160,7 +161,8 @@ def runs_a_second(cluster: Cluster, sweep: str, trials: int) -> float:
     """Runs that the head's server takes in when a finished sweep is recorded anew."""
     again = (
         f". ~/.kdgan && rm -rf /tmp/again && mkdir /tmp/again && cd /tmp/again && cp -r"
-        f" $KDGAN_STORAGE/sweep_runs/{sweep} second && sed -i 's/{sweep}/second/' second/sweep.json"
+        f" $KDGAN_STORAGE/sweep_runs/{sweep} second"
+        f" && sed -i 's/{sweep}/second/' second/sweep.json"
         " && python ~/kdgan/sweeps/backfill.py --storage . --tracking-uri $MLFLOW_TRACKING_URI"
     )
     started = time.monotonic()
