@@ -135,7 +135,7 @@ def close_all(config: dict[str, Any], delete_storage: bool) -> list[Leftover]:
         remove_mount_targets(config)
     delete_group(config)
     for key in _key_pairs(config):
-        client(config, "ec2").delete_key_pair(KeyPairId=key["KeyPairId"])
+        client(config, "ec2").delete_key_pair(KeyName=key["KeyName"])
         _key_file(key["KeyName"]).unlink(missing_ok=True)
     return leftovers(config)
 

@@ -53,8 +53,9 @@ def _merge(under: dict[str, Any], over: dict[str, Any], name: str) -> dict[str, 
             if key not in merged:
                 raise ClusterError(f"{name} takes away {key!r}, which is not there")
             del merged[key]
-        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merge(merged[key], value, name)
+        elif isinstance(value, dict):
+            present = merged.get(key)
+            merged[key] = _merge(present if isinstance(present, dict) else {}, value, name)
         else:
             merged[key] = copy.deepcopy(value)
     return merged
