@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import boto3
 import pytest
 from moto import mock_aws
 from moto.ssm.models import Parameter, ssm_backends
 from ray.autoscaler._private import providers
+from ray.autoscaler._private.autoscaler import StandardAutoscaler
 from ray.autoscaler._private.aws import config as ray_aws
 from ray.autoscaler._private.aws import node_provider as ray_provider
 from ray.autoscaler._private.aws import utils as ray_utils
-from ray.autoscaler._private.commands import _bootstrap_config
+from ray.autoscaler._private.commands import _bootstrap_config, _set_up_config_for_head_node
+from ray.autoscaler._private.load_metrics import LoadMetrics
 from ray.autoscaler.tags import NODE_KIND_HEAD, NODE_KIND_WORKER
 
 from cluster import account, aws
@@ -330,6 +334,36 @@ def test_nothing_is_left_after_all() -> None:
     down(config)
     assert aws.close_all(config, delete_storage=True) == []
     assert aws.leftovers(config) == []
+
+
+def test_the_autoscaler_on_the_head_brings_workers_and_takes_them_away(tmp_path: Path) -> None:
+    ready = up(compose(BASE), workers=0)
+    provider = providers._get_node_provider(ready["provider"], ready["cluster_name"])
+    _, file = _set_up_config_for_head_node(ready, provider, no_restart=False)
+    on_head = json.loads(Path(file.name).read_text())
+    # Launched before update() returns, and no ssh to machines that are none.
+    on_head["provider"] |= {"foreground_node_launch": True, "disable_node_updaters": True}
+    for folder in ("kdgan", "ray_bootstrap_key.pem"):  # what is on the head, here this home
+        (tmp_path / folder).touch()
+    load = LoadMetrics()
+    autoscaler = StandardAutoscaler(
+        lambda: on_head, load, MagicMock(), max_failures=0, update_interval_s=0
+    )
+    trials = [{"CPU": 1, "GPU": 0.25}] * 4  # one GPU's
+    head = instances()["head"]["PrivateIpAddress"]
+    load.update(head, b"head", {"CPU": 0}, {"CPU": 0}, 0.0, waiting_bundles=trials)
+    autoscaler.update()
+    machines = aws.running_machines(ready)
+    assert [(machine.node_type, machine.spot) for machine in machines] == [
+        ("head", False), ("worker", True),
+    ]  # fmt: skip
+    idle = 60.0 * ready["idle_timeout_minutes"] + 1.0
+    load.update(head, b"head", {"CPU": 0}, {"CPU": 0}, 0.0)
+    resources = {"CPU": 4, "GPU": 1}
+    worker = instances()["worker"]["PrivateIpAddress"]
+    load.update(worker, b"worker", resources, resources, idle)
+    autoscaler.update()
+    assert [machine.node_type for machine in aws.running_machines(ready)] == ["head"]
 
 
 def test_storage_outlives_the_cluster_and_is_found_again() -> None:
