@@ -27,7 +27,7 @@ from ray.autoscaler._private.aws import config as ray_aws
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import with_envs
 
-from cluster import auth_token
+from cluster import auth
 from cluster.account import client, cluster_tags, tag_filter, wait_until
 from cluster.addresses import ssh_addresses
 from cluster.efs import (
@@ -51,6 +51,9 @@ class Leftover(NamedTuple):
     kind: str  # instance, volume, security group, file system or key pair
     identity: str
     state: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.identity} ({self.state})"
 
 
 class Machine(NamedTuple):
@@ -174,7 +177,7 @@ def running_machines(config: dict[str, Any]) -> list[Machine]:
 
 
 def _bootstrap(config: dict[str, Any]) -> dict[str, Any]:
-    config["file_mounts"][auth_token.MOUNT] = str(auth_token.ensure_token())
+    config["file_mounts"][auth.MOUNT] = str(auth.ensure_token())
     if config["file_mounts"].get(CODE_MOUNT) == ".":  # wherever `ray up` is called
         config["file_mounts"][CODE_MOUNT] = str(Path(__file__).resolve().parents[1])
     _ensure_key_pair(config)

@@ -12,7 +12,7 @@ import botocore.session
 import ray.autoscaler
 from botocore.validate import ParamValidator
 
-from cluster import auth_token
+from cluster import auth
 
 MODULE = "cluster.aws.Provider"
 EVERYWHERE = {"0.0.0.0/0", "::/0"}
@@ -56,8 +56,8 @@ def _starts(config: dict[str, Any], role: str) -> list[str]:
 
 
 def _token(config: dict[str, Any]) -> Iterator[str]:
-    if auth_token.MOUNT not in (config.get("file_mounts") or {}):
-        yield f"file_mounts: the token is missing; add {auth_token.MOUNT}: {auth_token.MOUNT}"
+    if auth.MOUNT not in (config.get("file_mounts") or {}):
+        yield f"file_mounts: the token is missing; add {auth.MOUNT}: {auth.MOUNT}"
     for role in ("head", "worker"):
         starts = _starts(config, role)
         if not starts:

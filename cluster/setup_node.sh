@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a machine fit to run trials: shared storage, an environment with the requirements, a shell
-# that finds them. Does what is missing and nothing else, so that it can run again at any time.
+# Makes a machine fit to run trials: shared storage, an environment with the requirements and, on
+# AWS, a shell that finds them. Does what is missing and nothing else: run it as often as you like.
 #
 #   KDGAN_EFS      host name of an EFS file system to mount; without it the storage must be there
 #   KDGAN_STORAGE  where the shared storage is (default /mnt/kdgan)
@@ -51,9 +51,9 @@ find_python() {
 
 make_environment() {
   local python version wanted
-  wanted="$(cat "$repository/requirements.txt" "$repository/pyproject.toml" | sha256sum)"
+  wanted="$(sha256sum "$repository/requirements.txt" | cut -c 1-64)"
   # Written last: an environment that was interrupted is completed.
-  [ "$(cat "$venv/installed" 2>/dev/null)" = "$wanted" ] && return
+  [ "$(cat "$venv/kdgan-requirements" 2>/dev/null)" = "$wanted" ] && return
   if [ ! -x "$venv/bin/python" ]; then
     python="$(find_python)"
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then # Debian and Ubuntu leave it out
@@ -64,11 +64,12 @@ make_environment() {
   fi
   # torch of the ordinary index brings CUDA along.
   (cd "$repository" && "$venv/bin/python" -m pip install --quiet -r requirements.txt)
-  echo "$wanted" >"$venv/installed"
+  echo "$wanted" >"$venv/kdgan-requirements"
 }
 
 # For `ray exec`, `ray attach` and `ray down`, whose commands run in a shell of this user. Before
-# the line with which Ubuntu's file ends for shells that nobody types into.
+# the line with which Ubuntu's file ends for shells that nobody types into. Only on machines that
+# are the cluster's own, never in somebody's home folder.
 prepare_shell() {
   local mark="# KDGAN's environment"
   grep -qxF "$mark" ~/.bashrc 2>/dev/null && return
@@ -87,4 +88,6 @@ fi
 with KDGAN_STORAGE"
 [ -w "$storage" ] || fail "$(id -un) cannot write to the shared storage $storage"
 make_environment
-prepare_shell
+if [ -n "${KDGAN_EFS:-}" ]; then
+  prepare_shell
+fi

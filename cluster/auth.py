@@ -41,6 +41,15 @@ def ensure_token() -> Path:
     return path
 
 
+def headers() -> dict[str, str]:
+    """What a request to Ray's dashboard or Jobs API carries.
+
+    Raises:
+        ClusterError: as `ensure_token`.
+    """
+    return {"Authorization": f"Bearer {ensure_token().read_text().strip()}"}
+
+
 def _create(path: Path) -> None:
     """Whoever comes first makes it; nobody ever sees it half-written or with other permissions."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.auth_token import ensure_token
+from cluster.auth import ensure_token, headers
 from cluster.errors import ClusterError
 
 
@@ -57,6 +57,7 @@ def test_what_others_can_read_is_tightened(home: Path, wide: int) -> None:
     path.chmod(wide)
     assert ensure_token().read_text() == "f00\n"
     assert mode(path) == 0o600
+    assert headers() == {"Authorization": "Bearer f00"}
 
 
 def test_many_at_once_agree_on_one_token() -> None:
