@@ -35,6 +35,14 @@ def test_the_most_is_head_and_all_workers(overlays: list[str], usd: float) -> No
     assert most_per_hour(compose(CLUSTER / "gpu.yaml", overlays)).usd == pytest.approx(usd)
 
 
+@pytest.mark.parametrize("overlays", [[], *([name] for name in OVERLAYS)])
+def test_the_documented_costs_are_the_table_s(overlays: list[str]) -> None:
+    name = f"with `{overlays[0]}`" if overlays else "`gpu.yaml`"
+    lines = (CLUSTER / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| {name} | ") and "xlarge" in line]
+    assert f"{most_per_hour(compose(CLUSTER / 'gpu.yaml', overlays)).usd:.2f} (" in line
+
+
 def test_all_types_together_stay_below_the_clusters_limit() -> None:
     config = compose(CLUSTER / "gpu.yaml")
     node_types = config["available_node_types"]
