@@ -177,6 +177,7 @@ def running_machines(config: dict[str, Any]) -> list[Machine]:
 
 
 def _bootstrap(config: dict[str, Any]) -> dict[str, Any]:
+    addresses = ssh_addresses()  # before anything is made: it is what may be missing
     config["file_mounts"][auth.MOUNT] = str(auth.ensure_token())
     if config["file_mounts"].get(CODE_MOUNT) == ".":  # wherever `ray up` is called
         config["file_mounts"][CODE_MOUNT] = str(Path(__file__).resolve().parents[1])
@@ -189,7 +190,7 @@ def _bootstrap(config: dict[str, Any]) -> dict[str, Any]:
     nodes = [node_type["node_config"] for node_type in config["available_node_types"].values()]
     subnets = [subnet for node in nodes for subnet in node["SubnetIds"]]
     described = client(config, "ec2").describe_subnets(SubnetIds=subnets[:1])["Subnets"]
-    group = ensure_group(config, described[0]["VpcId"], ssh_addresses())
+    group = ensure_group(config, described[0]["VpcId"], addresses)
     for node in nodes:
         node["SecurityGroupIds"] = [group]
     if config["provider"].get("storage") == "efs":

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from cluster.account import client, cluster_tags, tag_filter, wait_until
+from cluster.errors import ClusterError
 
 SSH_PORT = 22
 
@@ -56,21 +57,16 @@ def ensure_group(config: dict[str, Any], vpc: str, addresses: Sequence[str]) -> 
         config: the cluster's.
         vpc: id of the network of the cluster's machines.
         addresses: networks that may connect by ssh, as CIDR.
+
+    Raises:
+        ClusterError: the name is another group's.
     """
-    ec2 = client(config, "ec2")
     group = find_group(config)
     if group is not None and group["VpcId"] != vpc:  # from when the machines were elsewhere
         delete_group(config)
         group = None
     if group is None:
-        identity = ec2.create_security_group(
-            GroupName=group_name(config),
-            Description=f"KDGAN sweeps on {config['cluster_name']}: ssh from its user alone",
-            VpcId=vpc,
-            TagSpecifications=[{"ResourceType": "security-group", "Tags": cluster_tags(config)}],
-        )["GroupId"]
-        ec2.get_waiter("security_group_exists").wait(GroupIds=[identity])
-        group = {"GroupId": identity, "IpPermissions": []}
+        group = {"GroupId": _create_group(config, vpc), "IpPermissions": []}
     set_rules(config, group, addresses)
     return str(group["GroupId"])
 
@@ -112,6 +108,26 @@ def delete_group(config: dict[str, Any]) -> None:
         return True
 
     wait_until(gone, f"the security group {group['GroupId']} not to be used any more")
+
+
+def _create_group(config: dict[str, Any], vpc: str) -> str:
+    ec2, name = client(config, "ec2"), group_name(config)
+    try:
+        made = ec2.create_security_group(
+            GroupName=name,
+            Description=f"KDGAN sweeps on {config['cluster_name']}: ssh from its user alone",
+            VpcId=vpc,
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": cluster_tags(config)}],
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidGroup.Duplicate":
+            raise
+        raise ClusterError(
+            f"the security group {name!r} in {vpc} is not of cluster {config['cluster_name']!r}:"
+            " give this one another name under provider: security_group: GroupName"
+        ) from None
+    ec2.get_waiter("security_group_exists").wait(GroupIds=[made["GroupId"]])
+    return str(made["GroupId"])
 
 
 def _rules(permissions: Sequence[dict[str, Any]]) -> set[Rule]:

@@ -242,12 +242,20 @@ def test_connecting_from_a_new_address_opens_the_door(monkeypatch: pytest.Monkey
 
 
 def test_without_an_address_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose(BASE)
     monkeypatch.setenv("KDGAN_SSH_FROM", "0.0.0.0/0")
     with pytest.raises(ClusterError, match="KDGAN_SSH_FROM"):
-        up(compose(BASE))
-    names = {group["GroupName"] for group in ec2().describe_security_groups()["SecurityGroups"]}
-    assert names == {"default"}
-    assert not instances()
+        up(config)
+    assert aws.leftovers(config) == []
+
+
+def test_a_group_of_somebody_else_is_not_taken() -> None:
+    config = compose(BASE)
+    (vpc,) = ec2().describe_vpcs()["Vpcs"]
+    theirs = ec2().create_security_group(GroupName="kdgan", Description="…", VpcId=vpc["VpcId"])
+    with pytest.raises(ClusterError, match="give this one another name"):
+        up(config)
+    assert open_ports(theirs["GroupId"]) == set()
 
 
 def test_storage_is_encrypted_and_every_node_learns_where_it_is() -> None:
