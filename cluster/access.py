@@ -15,15 +15,13 @@ from typing import Any
 
 import yaml
 
+from cluster.errors import ClusterError
+
 CONNECT_SECONDS = 15.0  # for ssh to reach a machine
 FORWARD_SECONDS = 30.0  # for a forwarded port to listen here
 JOBS_PORT = 8265  # Ray's dashboard and Jobs API, on the head's loopback
 MLFLOW_PORT = 5000
 STUDIES_PORT = 8080  # optuna-dashboard
-
-
-class ClusterError(Exception):
-    """The cluster cannot be used as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +151,9 @@ class Cluster:
             return self.machine(str(self.config["provider"]["head_ip"]))
         from ray.autoscaler.sdk import bootstrap_config, get_head_node_ip
 
+        from cluster.aws import open_door
+
+        open_door(dict(self.config))  # this machine's address may be another one than yesterday
         try:
             resolved = bootstrap_config(dict(self.config))
             return self.machine(get_head_node_ip(dict(self.config)), resolved["auth"])

@@ -9,16 +9,9 @@ from pathlib import Path
 
 import click
 
-from cluster.access import (
-    JOBS_PORT,
-    MLFLOW_PORT,
-    STUDIES_PORT,
-    ClusterError,
-    on_head,
-    read_cluster,
-    use_token,
-)
+from cluster.access import JOBS_PORT, MLFLOW_PORT, STUDIES_PORT, on_head, read_cluster, use_token
 from cluster.auth import token_path
+from cluster.errors import ClusterError
 from sweeps.words import UsageProblem
 
 FILE = click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
@@ -63,14 +56,27 @@ def main() -> None:
 
 @main.command()
 @FILE
+@click.option(
+    "--with", "overlays", multiple=True, metavar="NAME",
+    help="A variant of cluster/overlays/, or a file like those, laid over FILE; repeatable. The"
+    " file that comes of it is printed: it is the FILE of all further commands.",
+)  # fmt: skip
 @click.option("--restart", is_flag=True, help="Also restart Ray where it runs: ends its sweeps.")
-def up(file: Path, restart: bool) -> None:
-    """Make the token, run `ray up`, and say who has joined."""
+def up(file: Path, overlays: tuple[str, ...], restart: bool) -> None:
+    """Check FILE, make the token, run `ray up`, and say who has joined."""
+    from cluster.check import check_cluster
     from cluster.nodes import await_nodes
+    from cluster.overlay import write
     from cluster.remote import check_head, machines
 
+    read_cluster(file)
     use_token()
+    file = write(file, overlays)
     cluster = read_cluster(file)
+    if problems := check_cluster(dict(cluster.config)):
+        raise ClusterError(f"{file}: {'; '.join(problems)}")
+    if overlays:
+        click.echo(f"the cluster's file: {file}")
     ray = str(Path(sys.executable).parent / "ray")
     words = [ray, "up", "-y", "--no-config-cache", *([] if restart else ["--no-restart"])]
     code = subprocess.run([*words, str(file)]).returncode

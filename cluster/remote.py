@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from cluster.access import (
-    JOBS_PORT,
-    Cluster,
-    ClusterError,
-    Machine,
-    last_line,
-    on_head,
-    read_cluster,
-    use_token,
-)
+from cluster.access import JOBS_PORT, Cluster, Machine, last_line, on_head, read_cluster, use_token
 from cluster.auth import headers
-from cluster.nodes import await_nodes
+from cluster.errors import ClusterError
+from cluster.nodes import await_nodes, await_worker
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -63,7 +55,8 @@ def run_on(path: Path, words: Sequence[str], console: Console, down_when_done: b
         check_code(head, cluster)
         with head.forwarded([JOBS_PORT]) as ports:
             dashboard = f"http://127.0.0.1:{ports[JOBS_PORT]}"
-            nodes = await_nodes(cluster, head, dashboard, console.print)
+            await_nodes(cluster, head, dashboard, console.print)
+            nodes = await_worker(cluster, head, dashboard, console.print)
             console.print(machines(nodes))
             client = jobs_client(dashboard)
             job, is_new = find_or_submit(client, words)
@@ -251,6 +244,20 @@ def _print_next(
     console.print(
         f"MLflow here: python cluster/connect.py ui {cluster.path}\n"
         f"runs home:   python cluster/connect.py fetch {cluster.path}\n"
-        f"The {len(nodes)} machines run on. All down: python cluster/connect.py down"
-        f" {cluster.path}"
+        f"The {len(nodes)} machines run on{_cost(cluster)}. All down: python cluster/connect.py"
+        f" down {cluster.path}"
     )
+
+
+def _cost(cluster: Cluster) -> str:
+    """What a cloud's machines cost as long as they run."""
+    if cluster.is_local:
+        return ""
+    from cluster.aws import running_machines
+    from cluster.prices import cost_per_hour
+
+    config = dict(cluster.config)
+    machines = [(one.instance_type, one.spot) for one in running_machines(config)]
+    cost = cost_per_hour(machines, config["provider"]["region"])
+    more = f", and {', '.join(cost.unpriced)}" if cost.unpriced else ""
+    return f", at about ${cost.usd:.2f} an hour{more}"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cluster.access import Cluster, ClusterError, last_line
+from cluster.access import Cluster, last_line
+from cluster.errors import ClusterError
 
 FETCH_SECONDS = 3600.0
 DOWN_SECONDS = 600.0
@@ -62,26 +63,42 @@ def tear_down(cluster: Cluster, console: Console, delete_storage: bool = False) 
     Raises:
         ClusterError: something is left, or the machines could not be taken down.
     """
-    hosts = [*cluster.wanted_workers]
-    if cluster.is_local:
-        hosts.append(str(cluster.config["provider"]["head_ip"]))
-        _stop_service(cluster, console)
-    ray = str(Path(sys.executable).parent / "ray")
-    _run([ray, "down", "-y", str(cluster.path)], "`ray down` failed", DOWN_SECONDS)
-    left = []
-    for host in hosts:  # Ray's local provider marks its workers as gone, and leaves them running
-        with contextlib.suppress(ClusterError):  # a machine that is off runs nothing
-            cluster.machine(host).run("~/kdgan-venv/bin/ray stop", timeout=120.0)
-        left += _left_on(cluster, host)
-    if not cluster.is_local:
-        from cluster.aws import close_all, leftovers
-
-        close_all(dict(cluster.config), delete_storage)
-        left += leftovers(dict(cluster.config))
+    left = (
+        _own_down(cluster, console) if cluster.is_local else _cloud_down(cluster, delete_storage)
+    )
     if left:
         raise ClusterError(f"cluster {cluster.name} is not all down: {'; '.join(left)}")
     cluster.known_hosts.unlink(missing_ok=True)
     console.print(f"cluster {cluster.name} is down: nothing of it runs any more")
+
+
+def _own_down(cluster: Cluster, console: Console) -> list[str]:
+    """What still runs on the user's own machines after all was stopped."""
+    _stop_service(cluster, console)
+    _ray_down(cluster)
+    left = []
+    for host in (*cluster.wanted_workers, str(cluster.config["provider"]["head_ip"])):
+        # Ray's local provider marks its workers as gone, and leaves them running.
+        with contextlib.suppress(ClusterError):  # a machine that is off runs nothing
+            cluster.machine(host).run("~/kdgan-venv/bin/ray stop", timeout=120.0)
+        left += _left_on(cluster, host)
+    return left
+
+
+def _cloud_down(cluster: Cluster, delete_storage: bool) -> list[str]:
+    """What a cloud still has of the cluster; kept storage is meant to be there."""
+    from cluster.aws import close_all, leftovers, running_machines
+
+    config = dict(cluster.config)
+    if running_machines(config):  # Ray would first make what it then takes down
+        _ray_down(cluster)
+    close_all(config, delete_storage)
+    return [str(one) for one in leftovers(config) if delete_storage or one.kind != "file system"]
+
+
+def _ray_down(cluster: Cluster) -> None:
+    ray = str(Path(sys.executable).parent / "ray")
+    _run([ray, "down", "-y", str(cluster.path)], "`ray down` failed", DOWN_SECONDS)
 
 
 def _stop_service(cluster: Cluster, console: Console) -> None:

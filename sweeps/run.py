@@ -367,7 +367,7 @@ def _run_on(cluster: Path, down_when_done: bool) -> int:
     """The exit code of this command line, run on a cluster."""
     from rich.console import Console
 
-    from cluster.access import ClusterError
+    from cluster.errors import ClusterError
     from cluster.remote import run_on, without_own
 
     console = Console(highlight=False, soft_wrap=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import stat
 import subprocess
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from cluster import connect
-from cluster.access import ClusterError, Machine, free_port, last_line, on_head, read_cluster
-from cluster.auth import ensure_token, headers
+from cluster import connect, nodes
+from cluster.access import Machine, free_port, last_line, on_head, read_cluster
+from cluster.errors import ClusterError
 from cluster.remote import exit_code, job_prefix, machines, run_on, without_own
 from sweeps.run import main
 
@@ -28,34 +27,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     return tmp_path
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def test_the_token_is_made_once_and_for_its_owner_alone(home: Path) -> None:
-    path = ensure_token()
-    assert path == home / ".ray" / "auth_token" and mode(path) == 0o600
-    token = path.read_text()
-    assert len(token) == 64
-    assert ensure_token().read_text() == token
-    assert headers() == {"Authorization": f"Bearer {token}"}
-    assert [one.name for one in path.parent.iterdir()] == ["auth_token"]
-
-
-def test_a_token_that_others_can_read_is_closed(home: Path) -> None:
-    path = home / ".ray" / "auth_token"
-    path.parent.mkdir()
-    path.write_text("as Ray writes it")
-    path.chmod(0o644)
-    assert ensure_token().read_text() == "as Ray writes it"
-    assert mode(path) == 0o600
-
-
-def test_the_token_is_where_ray_looks_for_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "elsewhere"))
-    assert ensure_token() == home / "elsewhere"
 
 
 @pytest.mark.parametrize(
@@ -172,3 +143,31 @@ def test_wrong_command_lines(home: Path) -> None:
         assert result.stderr.startswith("Error: ") and "no.yaml cannot be read" in result.stderr
     assert "up" in runner.invoke(connect.main, ["--help"]).output
     assert os.environ["HOME"] == str(home)
+
+
+def test_a_cloud_without_a_worker_is_asked_for_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head runs no trial; a machine comes for the request, which is withdrawn then."""
+    asked: list[str] = []
+    answers = [{"head": {"resources_total": {"memory": 1.0}}}] * 3
+    with_worker = {**answers[0], "worker": {"resources_total": {"CPU": 4.0, "GPU": 1.0}}}
+
+    class Head(Machine):
+        def run(self, command: str, timeout: float = 60.0) -> str:
+            asked.append(command)
+            return ""
+
+    monkeypatch.setattr(nodes, "ASK_SECONDS", 0.0)
+    left = iter([*answers, with_worker])
+    monkeypatch.setattr(nodes, "joined", lambda dashboard: next(left))
+    cluster, head = read_cluster(ONPREM), Head("head", "", "", home)
+    said: list[str] = []
+    assert nodes.await_worker(cluster, head, "http://here", said.append) == with_worker
+    assert len(said) == 1 and "asking for a first worker" in said[0]
+    assert [command.rstrip("'")[-1] for command in asked] == ["1", "0"]
+
+    monkeypatch.setattr(nodes, "joined", lambda dashboard: answers[0])
+    with pytest.raises(ClusterError, match="no worker has come within 0 minutes"):
+        nodes.await_worker(cluster, head, "http://here", said.append, seconds=0.0)
+    assert [command.rstrip("'")[-1] for command in asked] == ["1", "0"] * 2
