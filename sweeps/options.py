@@ -19,7 +19,7 @@ class Options:
         storage: folder of all sweeps: plans, spools, pretrained players.
         tracking_uri: MLflow store or server.
         cpus_per_trial: cores, and torch threads, of a trial.
-        gpus_per_trial: GPUs of a trial; None is 0.25 where Ray sees any.
+        gpus_per_trial: GPUs of a trial; None is measured where Ray sees any, 0.25 until then.
         seed: of the search and of a Sobol design.
         command: what the user typed; recorded and shown.
         sampler: Optuna's, of the search.

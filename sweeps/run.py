@@ -300,7 +300,8 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--gpus-per-trial", type=click.FloatRange(min=0),
-    help="GPUs of a trial; a fraction shares one. Default: 0.25 if Ray sees any, else 0.",
+    help="GPUs of a trial; a fraction shares one. Default: if Ray sees any, what one trial is"
+    " measured to take of it.",
 )  # fmt: skip
 @click.option(
     "--skip-preflight",

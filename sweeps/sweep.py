@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,9 @@ class _Sweep:
 
         nodes = node_resources()
         workers, parallel = self._workers(nodes)
+        if workers.gpus and self.options.gpus_per_trial is None and self.options.preflight:
+            self.options = replace(self.options, gpus_per_trial=self._share(workers, nodes))
+            workers, parallel = self._workers(nodes)
         self._start_recording({"gpus_per_trial": workers.gpus, "nodes": nodes})
         self.budget = Budget(self.options.caps, workers.gpus, self.started)
         self.manifest["parallel"] = parallel
@@ -248,6 +252,30 @@ class _Sweep:
             checkpoints=str(folder / "checkpoints"),
         )
         return workers, parallel
+
+    def _share(self, workers: Workers, nodes: list[dict[str, float]]) -> float:
+        """GPUs of a trial, measured; the default where that does not work."""
+        from ray.exceptions import GetTimeoutError, RayError
+
+        from sweeps.packing import measured_share
+
+        largest = max(
+            (own.base_config(b.train_size) for b, own in self.stages.branches.items()),
+            key=lambda config: (config.batch_size, config.train_size),
+        )
+        with_gpu = [node for node in nodes if node["GPU"]]
+        cores = min(node["CPU"] / self.options.cpus_per_trial / node["GPU"] for node in with_gpu)
+        try:
+            share = measured_share(largest, workers, cores)
+        except (RayError, GetTimeoutError) as error:
+            self.console.print(
+                f"warning: what a trial takes of a GPU could not be measured ({error}); each gets"
+                f" {workers.gpus:g}",
+                style="yellow",
+            )
+            return workers.gpus
+        self.console.print(f"measured: {1 / share:.0f} trials share a GPU (--gpus-per-trial)")
+        return round(share, 4)
 
     def _preflight(self, workers: Workers) -> None:
         """Checks the storage on every node and one cheapest row; times what has no estimate."""
