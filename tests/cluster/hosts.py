@@ -105,7 +105,7 @@ class Host:
 
     def kill(self) -> None:
         """As when its power fails."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError, IndexError):
             os.kill(self._first(), signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()

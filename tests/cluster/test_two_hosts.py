@@ -31,13 +31,13 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 HEAD, WORKER, STRAY = f"{hosts.NETWORK}.2", f"{hosts.NETWORK}.3", f"{hosts.NETWORK}.4"
-# Trials of some ten seconds, enough of them to keep two hosts busy for a while.
+# Trials of some seconds, enough of them to keep two hosts busy for a while.
 SWEEP = (
-    "digits", "--mode", "sensitivity", "--factors", "gamma", "--train-size", "50", "--seeds", "3",
-    "--set", "steps=1500", "--set", "evaluations=12",
+    "digits", "--mode", "sensitivity", "--factors", "gamma", "--train-size", "50", "--seeds", "2",
+    "--set", "steps=1000", "--set", "evaluations=10",
 )  # fmt: skip
 SHORT = ("digits", "--mode", "baseline", "--quick", "--train-size", "50")
-LONG = ("digits", "--mode", "baseline", "--train-size", "200", "--set", "steps=6000")
+LONG = ("digits", "--mode", "baseline", "--train-size", "200", "--set", "steps=3000")
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Laptop:
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    def run(self, *words: str, timeout: float = 240) -> tuple[int, str]:
+    def run(self, *words: str, timeout: float = 400) -> tuple[int, str]:
         """Exit code and output."""
         return end(self.start(*words), timeout)
 
@@ -70,7 +70,7 @@ class Laptop:
         assert code == 0, output
         return output
 
-    def sweep(self, words: tuple[str, ...], timeout: float = 240) -> tuple[int, str]:
+    def sweep(self, words: tuple[str, ...], timeout: float = 400) -> tuple[int, str]:
         return self.run("sweeps/run.py", *words, "--on", str(self.file), timeout=timeout)
 
     def events(self) -> dict[str, list[dict[str, object]]]:
@@ -87,7 +87,7 @@ class Laptop:
         return {str(event["host"]) for event in events if event["event"] == "start"}
 
 
-def end(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str]:
+def end(process: subprocess.Popen[str], timeout: float = 400) -> tuple[int, str]:
     try:
         output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
