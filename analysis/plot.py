@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from analysis.paper import PublishedMode
 
 EXIT_BAD_INPUT = 2
+NAMED_FIGURES = ("importance", "contours", "slices", "history", "seconds", "seeds")
 # A tracking server that is away should cost seconds here, not MLflow's four minutes of retries;
 # and a bar for every small file of curves says nothing.
 SETTINGS = {
@@ -48,10 +49,10 @@ SETTINGS = {
 @click.option(
     "--figure",
     "figures",
-    type=click.Choice(["3", "4", "5", "7"]),
+    type=click.Choice(["3", "4", "5", "7", *NAMED_FIGURES]),
     multiple=True,
     help="Write only this (repeatable): 3 is training curves, 4 is sensitivity of images, 5 of "
-    "tags, 7 is the variance of gradients.",
+    "tags, 7 is the variance of gradients; the others are below.",
 )
 @click.option(
     "--out",
@@ -95,6 +96,10 @@ def main(
     sensitivity   figure4.pdf .png .csv, figure4_ranks.csv and best.md
     methods       table1.md .tex .csv, table1_differences.csv and figure3.pdf .png .csv
     of tags       figure5 and table2 in place of figure4 and table1
+    search        history and slices, of every trial that was asked for
+    sobol         importance: the share of the variation that each parameter accounts for
+    grid          contours: two factors at once, and where training breaks
+    any           seconds: score against training time; seeds: spread, and how many it takes
     with log_gradient_variance=true also figure7.pdf .png .csv
 
     \b
@@ -106,6 +111,7 @@ def main(
       python analysis/plot.py mnist --table 1 --sweep mnist-1a2b3c4d --sweep mnist-5e6f7a8b
       python analysis/plot.py mnist --figure 3 --figure 7
       python analysis/plot.py flickr8k --table 2 --figure 3
+      python analysis/plot.py mnist --figure importance --sweep mnist-sobol-1a2b3c4d
       python analysis/plot.py flickr8k --figure 5
       python analysis/plot.py mnist --tracking-uri http://head-node:5000
     """

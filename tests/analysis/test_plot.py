@@ -48,6 +48,9 @@ def test_a_sweep_becomes_figure_table_and_parquet(
         "figures/whole/figure4.pdf",
         "figures/whole/figure4.png",
         "figures/whole/figure4_ranks.csv",
+        "figures/whole/seeds.csv",
+        "figures/whole/seeds.pdf",
+        "figures/whole/seeds.png",
         "runs.parquet",
     ]
     assert all(f"Wrote {path}" in output for path in written)
