@@ -37,7 +37,7 @@ from analysis.tasks import IMAGES, Task, size_text
 # Inches, unless said otherwise.
 LEFT, RIGHT, TOP, AXIS = 0.6, 0.12, 0.27, 0.4
 STRIP, COLUMN_GAP = 1.25, 0.5
-COLUMNS: Final = 2
+COLUMNS, MOST_COLUMNS = 2, 4  # more than four panels stand four in a row
 FREE_SHARE: Final = 0.06
 FENCE: Final = 3.0  # interquartile ranges below the lower quartile, where the axis ends
 
@@ -53,8 +53,10 @@ class HistoryInfo(NamedTuple):
 
 
 def has_search(runs: Runs) -> bool:
-    """Return whether any recorded trial was asked for by a search."""
-    return bool((runs.rows[c.ROLE] == c.ROLE_SEARCH).any())
+    """Return whether any recorded trial was asked for by a search of the space; the few trials
+    that tune each arm of a table are no history."""
+    rows = runs.rows
+    return bool(((rows[c.ROLE] == c.ROLE_SEARCH) & (rows[c.FACTOR] != c.FACTOR_METHOD)).any())
 
 
 def history_info(runs: Runs) -> HistoryInfo:
@@ -118,7 +120,8 @@ def write_history(info: HistoryInfo, folder: Path) -> list[Path]:
 def draw_history(info: HistoryInfo) -> Figure:
     """Return the figure."""
     lines = caption_lines(info.footer, info.notes, "history.csv")
-    columns = min(COLUMNS, len(info.branches))
+    count = len(info.branches)
+    columns = min(COLUMNS if count <= MOST_COLUMNS else MOST_COLUMNS, count)
     rows = -(-len(info.branches) // columns)
     height = rows * (TOP + STRIP + AXIS) + LEGEND_LINE + 0.1
     width = (WIDTH - columns * (LEFT + RIGHT)) / columns
@@ -131,7 +134,7 @@ def draw_history(info: HistoryInfo) -> Figure:
             _draw_branch(axes, branch, info.task)
             axes.set_title(branch_name(branch))
             if row == rows - 1 or number + columns >= len(info.branches):
-                axes.set_xlabel("trial, in the order they started", labelpad=1)
+                axes.set_xlabel("trial, in order", labelpad=1)
             if column == 0:
                 unit = " (%)" if info.task.scale == 100 else ""
                 axes.set_ylabel(f"Validation {info.task.score.label}{unit}", labelpad=2)
