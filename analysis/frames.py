@@ -94,6 +94,24 @@ def tidy(sweep: Sweep, records: Sequence[Mapping[str, object]]) -> Runs:
     return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))
 
 
+def _from_table(sweep: Sweep, table: pa.Table) -> Runs:
+    """Return the runs of a table that `write_runs` made, column by column: there may be 50,000
+    records, and a dictionary each would take seconds."""
+    names = [name for name in SCHEMA.names if name != c.ROWS and name in table.column_names]
+    known = pa.schema([SCHEMA.field(name) for name in names])
+    trials = (
+        table.select(names)
+        .cast(known)
+        .to_pandas()
+        .reindex(columns=[name for name in SCHEMA.names if name != c.ROWS])
+    )
+    reasons = dict(
+        zip(table[c.TRIAL_ID].to_pylist(), table[c.ROWS].to_pylist(), strict=True)
+    )  # fmt: skip
+    rows = [{c.TRIAL_ID: key, **row} for key, found in reasons.items() for row in _reasons(found)]
+    return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))
+
+
 def updated(known: Runs, new: Runs, changed: Collection[str]) -> Runs:
     """Return what is known with new runs in place of older ones.
 
@@ -143,7 +161,7 @@ def read_runs_file(path: Path) -> Runs:
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[SWEEP_KEY])
-        return tidy(Sweep(**facts), table.to_pylist())
+        return _from_table(Sweep(**facts), table)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise RunsError(f"{path} is not a file of runs that plot.py has written") from error
 
@@ -199,7 +217,7 @@ def merge(several: Sequence[Runs]) -> Runs:
 
 def dataset_of(runs: Runs) -> str:
     """Return the data set that the runs are of; the names of all, should they be of several."""
-    return _joined(str(name) for name in runs.trials[c.DATASET])
+    return _joined(str(name) for name in runs.trials[c.DATASET].unique())
 
 
 def runs_task(runs: Runs) -> Task:
@@ -209,7 +227,7 @@ def runs_task(runs: Runs) -> Task:
 
 def runs_data_note(runs: Runs) -> str:
     """Return what must be said of the runs' data wherever they are shown; empty for most."""
-    files = _joined(_text(file) for file in runs.trials[c.TAGS_FILE])
+    files = _joined(_text(file) for file in runs.trials[c.TAGS_FILE].unique())
     return data_note(dataset_of(runs), files)
 
 

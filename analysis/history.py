@@ -165,30 +165,61 @@ def marker_of(outcome: str) -> tuple[str, str]:
     return "o", "none" if outcome == c.STOPPED else "full"
 
 
+class Mark(NamedTuple):
+    """A trial in a panel: where, its value and outcome, and what the pointer shows."""
+
+    x: float
+    value: float
+    outcome: str
+    text: str
+
+
+def draw_marks(axes: Axes, marks: Sequence[Mark], low: float, scale: float, colour: str) -> None:
+    """Draw trials, all of one look at once: there may be thousands.
+
+    Args:
+        axes: Shows values times `scale`.
+        marks: The trials.
+        low: Those below it are drawn at the lower edge.
+        scale: What values are printed times.
+        colour: Of all marks.
+    """
+    looks: dict[tuple[str, str, bool], list[Mark]] = {}
+    for mark in marks:
+        looks.setdefault((*marker_of(mark.outcome), mark.value < low), []).append(mark)
+    for (marker, fill, is_below), found in looks.items():
+        transform = axes.get_xaxis_transform() if is_below else axes.transData
+        axes.plot(
+            [mark.x for mark in found],
+            [0.0 if is_below else scale * mark.value for mark in found],
+            transform=transform, marker="v" if is_below else marker, markersize=3.4,
+            color=colour, markerfacecolor=colour if fill == "full" else "white",
+            markeredgewidth=0.7, linestyle="none", clip_on=False, zorder=4,
+        )  # fmt: skip
+    for mark in sorted(marks, key=lambda mark: -mark.value)[: hover.MOST]:
+        is_below = mark.value < low
+        height = 0.01 if is_below else scale * mark.value
+        hover.note(
+            axes, mark.x, height, mark.text,
+            axes.get_xaxis_transform() if is_below else axes.transData,
+        )  # fmt: skip
+
+
 def _draw_branch(axes: Axes, branch: Branch, task: Task) -> None:
     scale = task.scale
     low, high = value_limits([trial.value for trial in branch.trials])
     numbers = [trial.number for trial in branch.trials]
     best = [scale * value for value in best_so_far(branch)]
     axes.plot(numbers, best, color=COLOURS[1], drawstyle="steps-post", marker="none", zorder=3)
-    for trial in branch.trials:
-        text = (
-            f"trial {trial.number} ({trial.trial_id}), {trial.outcome}: {task.text(trial.value)}"
+    marks = [
+        Mark(
+            trial.number, trial.value, trial.outcome,
+            f"trial {trial.number} ({trial.trial_id}), {trial.outcome}: {task.text(trial.value)}",
         )
-        if trial.value < low:
-            axes.plot(
-                [trial.number], [0], transform=axes.get_xaxis_transform(), marker="v",
-                markersize=4, color=COLOURS[0], clip_on=False, linestyle="none", zorder=4,
-            )  # fmt: skip
-            hover.note(axes, trial.number, 0.01, text, axes.get_xaxis_transform())
-        elif not math.isnan(trial.value):
-            marker, fill = marker_of(trial.outcome)
-            axes.plot(
-                [trial.number], [scale * trial.value], marker=marker, markersize=3.6,
-                color=COLOURS[0], linestyle="none", zorder=4,
-                markerfacecolor=COLOURS[0] if fill == "full" else "white",
-            )  # fmt: skip
-            hover.note(axes, trial.number, scale * trial.value, text)
+        for trial in branch.trials
+        if not math.isnan(trial.value)
+    ]  # fmt: skip
+    draw_marks(axes, marks, low, scale, COLOURS[0])
     axes.set_ylim(scale * low, scale * high)
     axes.set_xlim(-0.5, max(numbers) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -211,11 +242,8 @@ def _legend_handles(info: HistoryInfo) -> list[Line2D]:
         handles.append(dot("o", "stopped early", "white"))
     if ended & (BROKEN - {c.FAILED}):
         handles.append(dot("s", "a seed collapsed or diverged", "white"))
-    if any(
-        trial.value < value_limits([one.value for one in branch.trials])[0]
-        for branch in info.branches
-        for trial in branch.trials
-    ):
+    values = [[trial.value for trial in branch.trials] for branch in info.branches]
+    if any(np.nanmin([*found, math.inf]) < value_limits(found)[0] for found in values):
         handles.append(dot("v", "below the axis"))
     for handle in handles:
         handle.set_markeredgecolor(blue if handle.get_marker() != "none" else INK)

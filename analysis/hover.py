@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Transform
 
 PREFIX: Final = "hover:"
+MOST: Final = 400  # places of one panel that are worth noting: more lie on each other
 
 
 class Spot(NamedTuple):
@@ -30,6 +31,7 @@ def note(axes: Axes, x: float, y: float, text: str, transform: Transform | None 
     """Note that `text` belongs to a place, by default in data coordinates; draws nothing."""
     line = Line2D([x], [y], linestyle="none", marker="none", gid=PREFIX + text)
     line.set_transform(transform or axes.transData)
+    line.set_visible(False)  # so that nothing is spent on it when the figure is drawn
     axes.add_artist(line)
 
 

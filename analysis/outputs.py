@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pandas as pd
 
 from analysis import columns as c
-from analysis.contours import contours_info, has_grid, write_contours
+from analysis.contours import contours_info, write_contours
 from analysis.curves import curve_trials, curves_info
 from analysis.effects import effects_of
 from analysis.figure3 import write_figure3
@@ -19,14 +20,14 @@ from analysis.figures import has_sensitivity, sensitivity_info, write_figure
 from analysis.frames import Runs, RunsError, runs_task
 from analysis.history import has_search, history_info, write_history
 from analysis.images import image_trials
-from analysis.importance import has_design, importance_info
+from analysis.importance import importance_info
 from analysis.importance_figure import write_importance
 from analysis.methods import has_methods
 from analysis.paper import PublishedMode
 from analysis.ranks import rank_text, ranks_of, write_ranks
-from analysis.seconds import has_seconds, seconds_info, write_seconds
-from analysis.seeds import has_seeds, seeds_info, write_seeds
-from analysis.slices import has_slices, slices_info, write_slices
+from analysis.seconds import seconds_info, write_seconds
+from analysis.seeds import seeds_info, write_seeds
+from analysis.slices import slices_info, write_slices
 from analysis.table1 import table_info
 from analysis.table1_pages import write_table1
 from analysis.table2 import table2_info
@@ -113,17 +114,12 @@ def write_outputs(runs: Runs, wanted: Wanted, folder: Path, read: Readers) -> Do
     if "7" in wanted.figures or (logged and not is_asked):
         paths += write_figure7(variance_info(runs, read.curves(logged)), folder)
     for name in NAMED:
-        if name in wanted.figures or (not is_asked and has_figure(name, runs)):
+        if name in wanted.figures:
             paths += write_named(name, runs, folder)
+        elif not is_asked and (name != "history" or has_search(runs)):
+            with suppress(RunsError):  # the runs are not for it
+                paths += write_named(name, runs, folder)
     return Done(tuple(paths), tuple(said))
-
-
-def has_figure(name: str, runs: Runs) -> bool:
-    """Return whether the runs are for a figure of NAMED."""
-    return {
-        "importance": has_design, "contours": has_grid, "slices": has_slices,
-        "history": has_search, "seconds": has_seconds, "seeds": has_seeds,
-    }[name](runs)  # fmt: skip
 
 
 def write_named(name: str, runs: Runs, folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ counts with its last one and a seed that diverged counts as 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import pandas as pd
@@ -60,20 +60,22 @@ def search_branches(runs: Runs, roles: Sequence[str] = (c.ROLE_SEARCH,)) -> list
         (str(row[c.TRIAL_ID]), str(row[c.ROLE])): str(row[c.LEVEL])
         for row in rows.to_dict("records")
     }
-    best = runs_task(runs).best_valid
-    values = _values(runs.trials, best)
+    values = _values(runs.trials, runs_task(runs).best_valid)
+    wanted = {trial_id for trial_id, _ in arms}
+    records = runs.trials.assign(**{VALUE: values})
+    records = records[records[c.TRIAL_ID].isin(wanted)].sort_values([c.STARTED, c.TRIAL_ID])
+    means = records.groupby(c.TRIAL_ID)[VALUE].mean()
+    firsts = records.drop_duplicates(c.TRIAL_ID)[
+        [c.TRIAL_ID, c.TRAIN_SIZE, c.OUTCOME, *KNOBS]
+    ]  # fmt: skip
     members: dict[tuple[int, str, str], list[SearchTrial]] = {}
-    trials = runs.trials.assign(**{VALUE: values})
-    ordered = trials[trials[c.TRIAL_ID].isin({trial_id for trial_id, _ in arms})]
-    for trial_id, records in ordered.sort_values([c.STARTED, c.TRIAL_ID]).groupby(
-        c.TRIAL_ID, sort=False
-    ):
+    for first in firsts.to_dict("records"):
+        trial_id = str(first[c.TRIAL_ID])
         for role in roles:
-            if (str(trial_id), role) not in arms:
-                continue
-            arm = arms[str(trial_id), role]
-            mine = members.setdefault((int(records[c.TRAIN_SIZE].iloc[0]), arm, role), [])
-            mine.append(_trial(str(trial_id), len(mine), records))
+            if (trial_id, role) in arms:
+                key = (int(first[c.TRAIN_SIZE]), arms[trial_id, role], role)
+                mine = members.setdefault(key, [])
+                mine.append(_trial(first, len(mine), float(means[trial_id])))
     order = sorted(members, key=lambda key: (size_order(key[0]), key[1], key[2]))
     return [Branch(*key, tuple(members[key])) for key in order]
 
@@ -85,13 +87,13 @@ def _values(records: pd.DataFrame, best: str) -> pd.Series:
     return records[c.SEED_PREFIX + best].mask(collapsed, last).fillna(0.0)
 
 
-def _trial(trial_id: str, number: int, records: pd.DataFrame) -> SearchTrial:
-    first = records.iloc[0]
-    failed = first[c.OUTCOME] == c.FAILED
+def _trial(first: Mapping[Hashable, Any], number: int, value: float) -> SearchTrial:
+    """Return a trial from the first of its records."""
+    outcome = str(first[c.OUTCOME])
     return SearchTrial(
-        trial_id,
+        str(first[c.TRIAL_ID]),
         number,
-        str(first[c.OUTCOME]),
-        math.nan if failed else float(records[VALUE].mean()),
+        outcome,
+        math.nan if outcome == c.FAILED else value,
         {name: None if pd.isna(first[name]) else first[name] for name in KNOBS},
     )

@@ -42,7 +42,6 @@ LEFT, RIGHT, TOP, AXIS = 0.6, 0.12, 0.27, 0.42
 STRIP: Final = 1.7
 COLUMNS: Final = 2
 WIDE_SPAN: Final = 8.0  # ratio of seconds from which the axis is logarithmic
-HOVERED: Final = 400  # points with a value under the pointer; all are in the table
 FRONT: Final = "black"
 LEGEND_COLUMNS: Final = 4
 
@@ -220,11 +219,12 @@ def _arm_seconds(arm: Arm, seed: int) -> float:
 def _spent(runs: Runs) -> dict[tuple[str, int], float]:
     """Return the seconds of each trial's seeds."""
     names = [c.TRAIN_SECONDS, c.PRETRAIN_SECONDS]
+    used = [c.TRIAL_ID, c.SEED, *(c.SEED_PREFIX + name for name in names)]
     return {
         (str(record[c.TRIAL_ID]), int(record[c.SEED])): _sum(
             {name: record[c.SEED_PREFIX + name] for name in names}
         )
-        for record in runs.trials.to_dict("records")
+        for record in runs.trials[used].to_dict("records")
     }
 
 
@@ -270,9 +270,8 @@ def _draw_part(axes: Axes, part: SecondsPart, task: Task) -> None:
         [point.seconds for point in front], [scale * point.mean for point in front],
         color=FRONT, drawstyle="steps-post", marker="none", linewidth=0.9, zorder=2,
     )  # fmt: skip
-    for point in points:
-        _draw_point(axes, point, low, scale)
-    for point in sorted(points, key=lambda point: -point.mean)[:HOVERED]:
+    _draw_points(axes, points, low, scale)
+    for point in sorted(points, key=lambda point: -point.mean)[: hover.MOST]:
         hover.note(axes, point.seconds, scale * max(point.mean, low), timed_text(point, task))
     axes.set_ylim(scale * low, scale * high)
     axes.set_xlabel("seconds of a seed", labelpad=1)
@@ -285,22 +284,24 @@ def _limits(part: SecondsPart) -> tuple[float, float]:
     return value_limits([*(one.mean for one in part.points), *ends])
 
 
-def _draw_point(axes: Axes, point: Timed, low: float, scale: float) -> None:
-    colour, marker = _look(point)
-    if point.mean < low:
+def _draw_points(axes: Axes, points: Sequence[Timed], low: float, scale: float) -> None:
+    """Draw points, all of one look at once: there may be thousands."""
+    looks: dict[tuple[str, str, bool, bool], list[Timed]] = {}
+    for point in points:
+        key = (*_look(point), bool(point.collapsed), point.mean < low)
+        looks.setdefault(key, []).append(point)
+        if point.arm and not math.isnan(point.low) and point.mean >= low:
+            axes.vlines(point.seconds, scale * point.low, scale * point.high,
+                        color=_look(point)[0], linewidth=0.8, alpha=0.6, zorder=3)  # fmt: skip
+    for (colour, marker, has_collapsed, is_below), found in looks.items():
         axes.plot(
-            [point.seconds], [0.03], transform=axes.get_xaxis_transform(), marker="v",
-            markersize=4, color=colour, linestyle="none", zorder=5,
+            [point.seconds for point in found],
+            [0.03 if is_below else scale * point.mean for point in found],
+            transform=axes.get_xaxis_transform() if is_below else axes.transData,
+            marker="v" if is_below else marker, markersize=4.2 if found[0].arm else 3.4,
+            color=colour, markerfacecolor="white" if has_collapsed and not is_below else colour,
+            markeredgewidth=0.7, linestyle="none", zorder=4,
         )  # fmt: skip
-        return
-    if point.arm and not math.isnan(point.low):
-        axes.vlines(point.seconds, scale * point.low, scale * point.high, color=colour,
-                    linewidth=0.8, alpha=0.6, zorder=3)  # fmt: skip
-    axes.plot(
-        [point.seconds], [scale * point.mean], marker=marker, markersize=4.2 if point.arm else 3.4,
-        color=colour, markerfacecolor="white" if point.collapsed else colour,
-        markeredgewidth=0.7, linestyle="none", zorder=4,
-    )  # fmt: skip
 
 
 def _look(point: Timed) -> tuple[str, str]:
@@ -337,14 +338,10 @@ def _legend_handles(info: SecondsInfo) -> list[Line2D]:
             Line2D([], [], color=INK, marker="o", markersize=4, linestyle="none",
                    markerfacecolor="white", label="open: a seed collapsed")
         )  # fmt: skip
-    if any(_is_below(point, part) for part in info.parts for point in part.points):
+    if any(min(one.mean for one in part.points) < _limits(part)[0] for part in info.parts):
         handles.append(
             Line2D([], [], color=INK, marker="v", markersize=4, linestyle="none",
                    label="below the axis")
         )  # fmt: skip
     front = "Pareto front: nothing as fast is better"
     return [*handles, Line2D([], [], color=FRONT, linewidth=0.9, marker="none", label=front)]
-
-
-def _is_below(point: Timed, part: SecondsPart) -> bool:
-    return point.mean < _limits(part)[0]

@@ -20,7 +20,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from analysis import columns as c
-from analysis import hover
 from analysis.cells import SYMBOLS
 from analysis.drawing import (
     COLOURS,
@@ -35,7 +34,7 @@ from analysis.drawing import (
     save,
 )
 from analysis.frames import Runs, RunsError, origin, runs_task
-from analysis.history import branch_name, marker_of, value_limits
+from analysis.history import Mark, branch_name, draw_marks, value_limits
 from analysis.search_trials import KNOBS, Branch, search_branches
 from analysis.sensitivity import TAU_KINDS
 from analysis.tasks import IMAGES, Task
@@ -203,26 +202,25 @@ def _draw_slice(
     colour = LOOKS[branch.role]
     generator = np.random.default_rng(0)
     moved = generator.uniform(-JITTER, JITTER, len(one.x)) if one.labels else np.zeros(len(one.x))
+    places = (np.array(one.x) + moved).tolist()
+    marks = [
+        Mark(
+            x, value, outcome,
+            f"{NAMES[one.name]} = {one.labels[round(at)] if one.labels else f'{at:.3g}'}: "
+            f"{task.text(value)}, {outcome}, trial {trial_id}",
+        )
+        for x, at, value, outcome, trial_id in zip(
+            places, one.x, one.values, one.outcomes, one.trial_ids, strict=True
+        )
+    ]  # fmt: skip
+    draw_marks(axes, marks, low, task.scale, colour)
     best = branch.best
-    for x, value, outcome, trial_id in zip(
-        np.array(one.x) + moved, one.values, one.outcomes, one.trial_ids, strict=True
-    ):
-        marker, fill = marker_of(outcome)
-        is_below = value < low
-        is_best = best is not None and trial_id == best.trial_id
-        transform = axes.get_xaxis_transform() if is_below else axes.transData
-        height = 0.0 if is_below else task.scale * value
+    if best is not None:
         axes.plot(
-            [x], [height], transform=transform, marker="v" if is_below else marker,
-            markersize=5.5 if is_best else 3.2, linestyle="none", clip_on=False,
-            color="black" if is_best else colour, markeredgecolor="black" if is_best else colour,
-            markerfacecolor=(COLOURS[1] if is_best else colour) if fill == "full" else "white",
-            markeredgewidth=0.7, zorder=6 if is_best else 4,
-        )  # fmt: skip
-        level = one.labels[round(float(x))] if one.labels else f"{x:.3g}"
-        hover.note(
-            axes, float(x), height, f"{NAMES[one.name]} = {level}: {task.text(value)}, "
-            f"{outcome}, trial {trial_id}", transform,
+            [places[one.trial_ids.index(best.trial_id)]] if best.trial_id in one.trial_ids else [],
+            [task.scale * best.value] if best.trial_id in one.trial_ids else [],
+            marker="o", markersize=5.5, color=COLOURS[1], markeredgecolor="black",
+            markeredgewidth=0.7, linestyle="none", clip_on=False, zorder=6,
         )  # fmt: skip
     _dress(axes, one)
     axes.set_ylim(task.scale * low, task.scale * high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -58,8 +59,15 @@ def t_interval(values: Sequence[float] | NDArray[np.float64], level: float = LEV
     if n == 1:
         return Interval(mean, math.nan, 1, math.nan, math.nan)
     std = float(array.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / math.sqrt(n)
+    half = _quantile(level, n - 1) * std / math.sqrt(n)
     return Interval(mean, std, n, mean - half, mean + half)
+
+
+@cache
+def _quantile(level: float, freedom: int) -> float:
+    """Return how many standard errors a two-sided t interval reaches; kept, since thousands of
+    cells have the same number of seeds."""
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 class PairedTest(NamedTuple):
@@ -209,7 +217,7 @@ def seeds_needed(std: float, half_width: float, level: float = LEVEL) -> int:
 
 def half_width_at(n: int, std: float, level: float = LEVEL) -> float:
     """Return the expected half-width of a t interval over `n` >= 2 seeds."""
-    return float(stats.t.ppf((1 + level) / 2, n - 1)) * std / math.sqrt(n)
+    return _quantile(level, n - 1) * std / math.sqrt(n)
 
 
 def friedman(scores: NDArray[np.float64]) -> float:

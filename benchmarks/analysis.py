@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)  # in place of this folder, whose analysis.py is not the package
 EXPERIMENT = "mnist"
 SIZES, SEEDS = (100, 1000), 5
 LEVELS = {
