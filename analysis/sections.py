@@ -58,8 +58,9 @@ READING: Final = {
     "history": "Every trial of the search in order, and the best value until then.",
     "seconds": "Up and left is better: a good score for little training time.",
     "seeds": (
-        "A seed draws the training images, so it shifts all settings alike. Differences paired "
-        "by seed are free of that shift and need fewer seeds."
+        "A seed draws the training images, which shifts all settings alike as far as the bars on "
+        "the left lie apart. Differences paired by seed are free of that shift and then need "
+        "fewer seeds."
     ),
     "figure3": "Validation score while C trains, over updates and over seconds.",
     "figure7": (
