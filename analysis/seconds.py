@@ -34,7 +34,6 @@ from analysis.frames import Runs, RunsError, origin, runs_task
 from analysis.history import value_limits
 from analysis.methods import TEACHER, VARIANT, Arm, arm_place, arms_of, has_methods
 from analysis.stats import t_interval
-from analysis.strip_figure import MARKERS
 from analysis.tasks import IMAGES, Task, size_order, size_text
 
 # Inches, unless said otherwise.
@@ -43,6 +42,8 @@ STRIP: Final = 1.7
 COLUMNS: Final = 2
 WIDE_SPAN: Final = 8.0  # ratio of seconds from which the axis is logarithmic
 FRONT: Final = "black"
+# A triangle that points down is what lies below the axis.
+ARM_MARKERS: Final = ("o", "s", "^", "D", "P", "X", "*", "<", ">")
 LEGEND_COLUMNS: Final = 4
 
 
@@ -310,7 +311,7 @@ def _look(point: Timed) -> tuple[str, str]:
         return COLOURS[0], "o"
     place_, _ = arm_place(point.arm)
     method = point.arm.partition(VARIANT)[0]
-    return ARM_COLOURS.get(method, INK), MARKERS[place_ % len(MARKERS)]
+    return ARM_COLOURS.get(method, INK), ARM_MARKERS[place_ % len(ARM_MARKERS)]
 
 
 def timed_text(point: Timed, task: Task) -> str:
