@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -35,6 +34,7 @@ from analysis.frames import (
     write_runs,
 )
 from analysis.records import Recorded, seed_records, started
+from analysis.stores import beside, require_store
 
 __all__ = [
     "SCHEMA", "SWEEP_KEY", "Runs", "RunsError", "Sweep", "read_curves", "read_images",
@@ -97,7 +97,7 @@ def read_latest(experiment: str, tracking_uri: str, cache: Cache | None = None) 
 @contextmanager
 def _opened(experiment: str, tracking_uri: str) -> Iterator[tuple[MlflowClient, str]]:
     """Yield a client and the experiment's id; what MLflow raises becomes a sentence."""
-    _require_store(experiment, tracking_uri)
+    require_store(experiment, tracking_uri)
     try:
         client = MlflowClient(tracking_uri=tracking_uri)
         yield client, _experiment_id(client, experiment)
@@ -202,6 +202,11 @@ def _read_files(
     try:
         for trial_id, run_id in run_ids.items():
             if file not in {found.path for found in client.list_artifacts(run_id)}:
+                run = client.get_run(run_id)
+                near = beside(tracking_uri, run.info.experiment_id, run_id, file)
+                if near is not None:
+                    found = pd.read_parquet(near)
+                    frames.append(found.assign(**{c.TRIAL_ID: trial_id})[columns])
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 path = client.download_artifacts(run_id, file, folder)
@@ -214,15 +219,6 @@ def _read_files(
     if len(frames) > 1:
         frames = frames[1:]
     return pd.concat(frames, ignore_index=True)
-
-
-def _require_store(experiment: str, tracking_uri: str) -> None:
-    """Raise if a SQLite store is absent: opening it would create it."""
-    if not tracking_uri.startswith("sqlite:///"):
-        return
-    path = Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0]))
-    if not path.is_file() or path.stat().st_size == 0:
-        raise RunsError(f"no runs at {path}; run: python sweeps/run.py {experiment} first")
 
 
 def _experiment_id(client: MlflowClient, name: str) -> str:

@@ -51,25 +51,26 @@ def what_matters(effects: Sequence[Effect], task: Task = IMAGES) -> Iterator[str
 
 
 def _most(first: Effect, others: Sequence[Effect], size: int, task: Task) -> str:
-    text = (
-        f"n = {size_text(size)}: **{SYMBOLS[first.factor]} matters most.** Over its "
-        f"{first.levels} levels, the other factors at the baseline, the median seed's score moves "
-        f"by {_amount(_median(first), task)}"
+    symbol, moved = SYMBOLS[first.factor], _amount(_median(first), task)
+    how = (
+        f"Over its {first.levels} levels, the other factors at the baseline, the median seed's "
+        f"score moves by {moved}"
     )
+    start = f"n = {size_text(size)}:"
     common = [s for s in first.of_seed if all(s in other.of_seed for other in others)]
     if not others or not common:
-        return text + "."
+        return f"{start} {symbol} alone was varied. {how}."
     wins = sum(
         all(first.of_seed[seed] > other.of_seed[seed] for other in others) for seed in common
     )
-    text += f"; for {wins} of {len(common)} seeds no other factor moves it further"
+    how += f"; for {wins} of {len(common)} seeds no other factor moves it further"
     gap = t_interval([first.of_seed[s] - others[0].of_seed[s] for s in common])
     if math.isnan(gap.low):
-        return text + "."
-    lead = f"{SYMBOLS[others[0].factor]}, by {_signed(gap.mean, gap.low, gap.high, task)}"
-    sure = "surely" if gap.low > 0 else "not surely"
+        return f"{start} {symbol} comes first, by one seed, which is no certainty. {how}."
+    claim = "matters most" if gap.low > 0 else "comes first, but not surely"
     return (
-        f"{text}. It is {sure} ahead of the next, {lead} "
+        f"{start} **{symbol} {claim}.** {how}. Its mean lead over the next, "
+        f"{SYMBOLS[others[0].factor]}, is {_signed(gap.mean, gap.low, gap.high, task)} "
         f"(95 % t interval, paired by seed, {gap.n} seeds)."
     )
 

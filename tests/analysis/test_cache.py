@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -137,3 +139,36 @@ def test_the_latest_sweep_of_each_mode_is_read_and_quick_ones_only_for_want_of_o
     assert sorted(found) == ["m-1", "m-3"]
     with pytest.raises(RunsError, match="'empty' has no sweep"):
         read_latest("empty", store)
+
+
+def test_a_store_of_another_tool_is_one_sentence_and_stays_as_it_is(tmp_path: Path) -> None:
+    other = tmp_path / "optuna.db"
+    with closing(sqlite3.connect(other)) as store:
+        store.execute("CREATE TABLE studies (study_id INTEGER)")
+        store.commit()
+    before = other.read_bytes()
+    with pytest.raises(RunsError, match=r"optuna\.db is no MLflow store"):
+        read_runs("mnist", f"sqlite:///{other}")
+    assert other.read_bytes() == before
+    text = tmp_path / "notes.db"
+    text.write_text("no database " * 100)
+    with pytest.raises(RunsError, match=r"notes\.db cannot be read as a SQLite store"):
+        read_runs("mnist", f"sqlite:///{text}")
+
+
+def test_a_fetched_folder_has_its_curves_beside_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Artifacts keep the address that they had on the machine that made them."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    client = MlflowClient(tracking_uri=f"sqlite:///{there}/mlflow.db")
+    experiment_id = client.create_experiment("fetched", (there / "mlruns" / "1").as_uri())
+    trial = Trial(seeds(0.9), curves=((0, 0, "valid_accuracy", 0.5),))
+    record_sweep(client, experiment_id, "fetched-1", [trial])
+    assert experiment_id == "1"
+    there.rename(here)
+    uri = f"sqlite:///{here}/mlflow.db"
+    runs = read_runs("fetched", uri)
+    assert list(read_curves(runs, uri, {trial.trial_id})["value"]) == [0.5]

@@ -44,7 +44,7 @@ def test_which_factor_matters_most_and_how_surely(said: dict[str, str]) -> None:
     text = said["What matters"]
     assert text.startswith("n = 100: **γ matters most.**")
     assert "for 4 of 5 seeds no other factor moves it further" in text
-    assert "surely ahead of the next, α, by +4.34 points [+1.07, +7.61]" in text
+    assert "Its mean lead over the next, α, is +4.34 points [+1.07, +7.61]" in text
     assert "τ is a risk rather than a slope: seed 1 alone" in text
 
 

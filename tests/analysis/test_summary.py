@@ -36,7 +36,7 @@ def test_a_clear_order_is_sure() -> None:
     )
     assert text.startswith("n = 100: **γ matters most.** Over its 3 levels")
     assert "moves by 10.0 points; for 5 of 5 seeds no other factor moves it further" in text
-    assert "It is surely ahead of the next, β, by +9." in text
+    assert "Its mean lead over the next, β, is +9." in text
     assert others == "n = 100: the others move the median seed by β 0.5 points."
     assert "beyond chance for γ, not shown for β" in chance
 
@@ -47,7 +47,7 @@ def test_an_unclear_order_is_not_sure() -> None:
         cut("gamma", 10.0, 0.80, 0.88, 0.79, 0.91, 0.80),
         cut("beta", 10.0, 0.90, 0.78, 0.89, 0.81, 0.85),
     )[0]
-    assert "not surely ahead" in text and "for 3 of 5 seeds" in text
+    assert "**γ comes first, but not surely.**" in text and "for 3 of 5 seeds" in text
 
 
 def test_one_wild_seed_does_not_decide_and_is_told() -> None:
@@ -57,13 +57,15 @@ def test_one_wild_seed_does_not_decide_and_is_told() -> None:
         cut("gamma", 10.0, 0.80, 0.78, 0.79, 0.80, 0.80),
         cut("beta", 10.0, seeds=wild, outcome="collapsed"),
     )
-    assert texts[0].startswith("n = 100: **γ matters most.**")
+    assert texts[0].startswith("n = 100: **γ comes first, but not surely.**")
     assert any("β is a risk rather than a slope: seed 4 alone moved by 80.0" in t for t in texts)
 
 
 def test_one_seed_claims_no_certainty() -> None:
     text = said(Trial(seeds(0.9)), cut("gamma", 10.0, 0.8), cut("beta", 10.0, 0.89))[0]
-    assert "interval" not in text and "for 1 of 1 seeds" in text
+    assert (
+        "γ comes first, by one seed, which is no certainty." in text and "for 1 of 1 seeds" in text
+    )
 
 
 def test_where_it_breaks_counts_seeds_and_names_what_did_not() -> None:
