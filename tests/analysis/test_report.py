@@ -114,7 +114,8 @@ def test_ids_of_the_page_are_its_own(text: str) -> None:
 
 def test_the_summary_says_what_matters_where_it_breaks_and_what_the_paper_says(text: str) -> None:
     summary = text[text.index("<h2>Summary") : text.index("</section>")]
-    assert "<strong>γ matters most.</strong>" in summary
+    # One seed that collapsed makes the order unsure.
+    assert "<strong>γ comes first, but not surely.</strong>" in summary
     assert "seeds broke at β = 1000 (1 of 3); γ = 100 (2 of 3)." in summary
     assert "<strong>log γ</strong> accounts for" in summary
     assert "2 of 12 cells broke, β = 100 and γ from 1 to 100." in summary
