@@ -23,6 +23,11 @@ UNSCORED: Final = {c.DIVERGED, c.FAILED}
 # A value that went through its logarithm comes back with other last digits.
 SAME_LEVEL: Final = 1e-6
 TRIAL_SEPARATOR: Final = ","
+# What a cell is made of, besides scores.
+CELL_COLUMNS: Final = [
+    c.TRIAL_ID, c.CELL_ID, c.STARTED, c.OUTCOME, c.ERROR, c.TRAIN_SIZE, c.METHOD, c.ALPHA, c.BETA,
+    c.GAMMA, c.TAU, c.SEED, c.SEED_OUTCOME,
+]  # fmt: skip
 
 
 class SeedPoint(NamedTuple):
@@ -85,7 +90,8 @@ def cells_of(runs: Runs, metric: Metric | None = None) -> list[Cell]:
     names = ((metric or task.score).test, task.best_valid)
     measuring = set(runs.rows[runs.rows[c.ROLE] != c.ROLE_SEARCH][c.TRIAL_ID])
     members: dict[Hashable, list[Mapping[str, Any]]] = {}
-    for record in runs.trials.to_dict("records"):
+    used = [*CELL_COLUMNS, *(c.SEED_PREFIX + name for name in names)]
+    for record in runs.trials[used].to_dict("records"):
         measures = record[c.TRIAL_ID] in measuring
         key = (measures, record[c.CELL_ID if measures else c.TRIAL_ID])
         members.setdefault(key, []).append(record)

@@ -22,6 +22,7 @@ MODE: Final = "mode"
 QUICK: Final = "quick"
 PLAN_HASH: Final = "plan_hash"
 PLANNED_TRIALS: Final = "planned_trials"
+RECORDED: Final = "recorded"
 VERSIONS: Final = "versions"
 HARDWARE: Final = "hardware"
 DATA_CHECKSUM: Final = "data_checksum"
@@ -41,6 +42,7 @@ PARENT_TAGS: Final[dict[str, str]] = {
     QUICK: "'true' for a shortened sweep that checks the machinery, not the method.",
     PLAN_HASH: "Hash of what makes it this sweep: space, mode, seeds, levels.",
     PLANNED_TRIALS: "Number of distinct trials planned so far, an integer as text.",
+    RECORDED: "Number of trials in the store when the sweep last ended, and a hash of them.",
     VERSIONS: "JSON object from package to version.",
     HARDWARE: "JSON object that describes the machine.",
     DATA_CHECKSUM: "Checksum of the data set.",

@@ -1,4 +1,4 @@
-"""What all figures share: style, colours, the lines of text below, and how they are saved."""
+"""What all figures share: style, colours, places, the text below, and how they are saved."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 STYLE: Final = Path(__file__).with_name("figure.mplstyle")
@@ -50,6 +51,12 @@ def draw_caption(figure: Figure, lines: Sequence[str]) -> None:
     for line, text in enumerate(reversed(lines)):
         y = (BOTTOM + line * CAPTION_LINE) / height
         figure.text(MARGIN / width, y, text, fontsize=6, color=INK, parse_math=False)
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Return new axes at inches from the upper left corner of the figure."""
+    whole, tall = figure.get_size_inches()
+    return figure.add_axes((left / whole, 1 - (top + height) / tall, width / whole, height / tall))
 
 
 def save(figure: Figure, points: pd.DataFrame, folder: Path, name: str) -> list[Path]:

@@ -19,6 +19,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from matplotlib.typing import LineStyleType
 
+from analysis import hover
 from analysis.curves import PUBLISHED_TITLES, ArmCurves, Band, CurveRow, CurvesInfo, Line
 from analysis.drawing import (
     COLOURS,
@@ -144,8 +145,9 @@ def _draw_row(panels: list[Axes], row: CurveRow, info: CurvesInfo, is_first: boo
     scale = info.task.scale
     for one in row.curves:
         colour = ARM_COLOURS[one.arm.name]
-        _draw_band(over_updates, one.updates, colour, scale)
-        _draw_band(over_seconds, one.seconds, colour, scale)
+        for axes, band in ((over_updates, one.updates), (over_seconds, one.seconds)):
+            _draw_band(axes, band, colour, scale)
+            _note_band(axes, band, one.arm.label, info.task)
         for axes, broken in (
             (over_updates, one.broken_updates), (over_seconds, one.broken_seconds),
         ):  # fmt: skip
@@ -184,6 +186,16 @@ def _draw_band(axes: Axes, band: Band | None, colour: str, scale: float) -> None
     if band.n > 1:
         low, high = scale * band.low, scale * band.high
         axes.fill_between(band.x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1)
+
+
+def _note_band(axes: Axes, band: Band | None, label: str, task: Task) -> None:
+    """Note what the pointer shows."""
+    if band is None:
+        return
+    for x, mean, low, high in zip(band.x, band.mean, band.low, band.high, strict=True):
+        ends = f" [{task.text(low)}, {task.text(high)}], {band.n} seeds" if band.n > 1 else ""
+        text = f"{label}, {x:g}: {task.text(mean)}{ends}"
+        hover.note(axes, float(x), task.scale * float(mean), text)
 
 
 def _draw_broken(axes: Axes, line: Line, colour: str, scale: float) -> None:

@@ -21,6 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.typing import LineStyleType
 
 from analysis import columns as c
+from analysis import hover
 from analysis.cells import SYMBOLS
 from analysis.curves import Band
 from analysis.drawing import (
@@ -189,6 +190,8 @@ def _draw_strip(
     for name, band in _bands(panel, strip):
         colour, dashes = LOOKS[name]
         axes.plot(band.x, band.mean, color=colour, linestyle=dashes, zorder=4)
+        for x, mean in zip(band.x, band.mean, strict=True):
+            hover.note(axes, float(x), float(mean), f"{LABELS[name]}, update {x:g}: {mean:.3g}")
         if band.n > 1:
             axes.fill_between(
                 band.x, band.low, band.high, color=colour, alpha=0.2, linewidth=0, zorder=1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -39,7 +39,12 @@ class RunsError(Exception):
 
 
 class Sweep(NamedTuple):
-    """What the parent run says about the sweep."""
+    """What the parent run says about the sweep.
+
+    `started` and `ended` are milliseconds since the epoch; `ended` is None while it runs, `seen`
+    is when the last of its trials ended that were read. `facts` are the parent's tags that
+    `columns.PARENT_TAGS` names.
+    """
 
     experiment: str
     sweep_id: str
@@ -52,6 +57,10 @@ class Sweep(NamedTuple):
     plan_hash: str
     planned_trials: int | None
     has_ended: bool
+    started: int | None = None
+    ended: int | None = None
+    seen: int | None = None
+    facts: dict[str, str] = {}  # noqa: RUF012  of a tuple, never changed
 
 
 class Runs(NamedTuple):
@@ -85,6 +94,43 @@ def tidy(sweep: Sweep, records: Sequence[Mapping[str, object]]) -> Runs:
     return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))
 
 
+def _from_table(sweep: Sweep, table: pa.Table) -> Runs:
+    """Return the runs of a table that `write_runs` made, column by column: there may be 50,000
+    records, and a dictionary each would take seconds."""
+    names = [name for name in SCHEMA.names if name != c.ROWS and name in table.column_names]
+    known = pa.schema([SCHEMA.field(name) for name in names])
+    trials = (
+        table.select(names)
+        .cast(known)
+        .to_pandas()
+        .reindex(columns=[name for name in SCHEMA.names if name != c.ROWS])
+    )
+    reasons = dict(
+        zip(table[c.TRIAL_ID].to_pylist(), table[c.ROWS].to_pylist(), strict=True)
+    )  # fmt: skip
+    rows = [{c.TRIAL_ID: key, **row} for key, found in reasons.items() for row in _reasons(found)]
+    return Runs(sweep, trials, pd.DataFrame(rows, columns=[c.TRIAL_ID, c.ROLE, c.FACTOR, c.LEVEL]))
+
+
+def updated(known: Runs, new: Runs, changed: Collection[str]) -> Runs:
+    """Return what is known with new runs in place of older ones.
+
+    Args:
+        known: What was read before.
+        new: What was read now; its facts count.
+        changed: Trials that were read now, also those that the plan holds no longer.
+    """
+    trials = known.trials[~known.trials[c.TRIAL_ID].isin(changed)]
+    rows = known.rows[~known.rows[c.TRIAL_ID].isin(changed)]
+    if new.trials.empty:
+        return Runs(new.sweep, trials, rows)
+    return Runs(
+        new.sweep,
+        pd.concat([trials, new.trials], ignore_index=True),
+        pd.concat([rows, new.rows], ignore_index=True),
+    )
+
+
 def write_runs(runs: Runs, path: Path) -> None:
     """Write one record per trial and seed to a Parquet file, the sweep's facts in its metadata."""
     keys = [c.ROLE, c.FACTOR, c.LEVEL]
@@ -115,9 +161,24 @@ def read_runs_file(path: Path) -> Runs:
     try:
         table = pq.read_table(path)
         facts = json.loads((table.schema.metadata or {})[SWEEP_KEY])
-        return tidy(Sweep(**facts), table.to_pylist())
+        return _from_table(Sweep(**facts), table)
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise RunsError(f"{path} is not a file of runs that plot.py has written") from error
+
+
+def require_same_data(several: Sequence[Runs]) -> None:
+    """Raise RunsError if two sweeps are of different data sets."""
+    datasets = {
+        (str(name), _text(file))
+        for runs in several
+        for name, file in zip(runs.trials[c.DATASET], runs.trials[c.TAGS_FILE], strict=True)
+    }
+    if len(datasets) > 1:
+        names = [f"{name} ({file})" if file else name for name, file in sorted(datasets)]
+        raise RunsError(
+            f"sweeps of {' and '.join(names)} cannot be put together: "
+            "name sweeps of one data set with --sweep"
+        )
 
 
 def merge(several: Sequence[Runs]) -> Runs:
@@ -132,17 +193,7 @@ def merge(several: Sequence[Runs]) -> Runs:
     first = several[0].sweep
     if len(several) == 1:
         return several[0]
-    datasets = {
-        (str(name), _text(file))
-        for runs in several
-        for name, file in zip(runs.trials[c.DATASET], runs.trials[c.TAGS_FILE], strict=True)
-    }
-    if len(datasets) > 1:
-        names = [f"{name} ({file})" if file else name for name, file in sorted(datasets)]
-        raise RunsError(
-            f"sweeps of {' and '.join(names)} cannot be put together: "
-            "name sweeps of one data set with --sweep"
-        )
+    require_same_data(several)
     sweeps = [runs.sweep for runs in several]
     planned = [sweep.planned_trials for sweep in sweeps if sweep.planned_trials is not None]
     joined = first._replace(
@@ -166,7 +217,7 @@ def merge(several: Sequence[Runs]) -> Runs:
 
 def dataset_of(runs: Runs) -> str:
     """Return the data set that the runs are of; the names of all, should they be of several."""
-    return _joined(str(name) for name in runs.trials[c.DATASET])
+    return _joined(str(name) for name in runs.trials[c.DATASET].unique())
 
 
 def runs_task(runs: Runs) -> Task:
@@ -176,7 +227,7 @@ def runs_task(runs: Runs) -> Task:
 
 def runs_data_note(runs: Runs) -> str:
     """Return what must be said of the runs' data wherever they are shown; empty for most."""
-    files = _joined(_text(file) for file in runs.trials[c.TAGS_FILE])
+    files = _joined(_text(file) for file in runs.trials[c.TAGS_FILE].unique())
     return data_note(dataset_of(runs), files)
 
 

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pandas as pd
 
 from analysis import columns as c
+from analysis.contours import contours_info, write_contours
 from analysis.curves import curve_trials, curves_info
+from analysis.effects import effects_of
 from analysis.figure3 import write_figure3
 from analysis.figure5 import figure5_info, write_figure5
 from analysis.figure7 import write_figure7
 from analysis.figures import has_sensitivity, sensitivity_info, write_figure
 from analysis.frames import Runs, RunsError, runs_task
+from analysis.history import has_search, history_info, write_history
 from analysis.images import image_trials
+from analysis.importance import importance_info
+from analysis.importance_figure import write_importance
 from analysis.methods import has_methods
 from analysis.paper import PublishedMode
 from analysis.ranks import rank_text, ranks_of, write_ranks
+from analysis.seconds import seconds_info, write_seconds
+from analysis.seeds import seeds_info, write_seeds
+from analysis.slices import slices_info, write_slices
 from analysis.table1 import table_info
 from analysis.table1_pages import write_table1
 from analysis.table2 import table2_info
@@ -29,6 +38,10 @@ from analysis.variance import variance_info, variance_trials
 
 Read = Callable[[Collection[str]], pd.DataFrame]
 WORDS: Final = {IMAGES.name: "images with one label", TAGS.name: "tag recommendation"}
+
+
+# Figures that are asked for by name, in the order they are written.
+NAMED: Final = ("importance", "contours", "slices", "history", "seconds", "seeds")
 
 
 class Wanted(NamedTuple):
@@ -100,7 +113,30 @@ def write_outputs(runs: Runs, wanted: Wanted, folder: Path, read: Readers) -> Do
     logged = variance_trials(runs)
     if "7" in wanted.figures or (logged and not is_asked):
         paths += write_figure7(variance_info(runs, read.curves(logged)), folder)
+    for name in NAMED:
+        if name in wanted.figures:
+            paths += write_named(name, runs, folder)
+        elif not is_asked and (name != "history" or has_search(runs)):
+            with suppress(RunsError):  # the runs are not for it
+                paths += write_named(name, runs, folder)
     return Done(tuple(paths), tuple(said))
+
+
+def write_named(name: str, runs: Runs, folder: Path) -> list[Path]:
+    """Write a figure of NAMED; raises RunsError if the runs are not for it."""
+    if name == "importance":
+        # One factor at a time stands beside it where the same sweeps have that too.
+        effects = effects_of(sensitivity_info(runs, "none")) if has_sensitivity(runs) else []
+        return write_importance(importance_info(runs, effects), folder)
+    if name == "contours":
+        return write_contours(contours_info(runs), folder)
+    if name == "slices":
+        return write_slices(slices_info(runs), folder)
+    if name == "history":
+        return write_history(history_info(runs), folder)
+    if name == "seconds":
+        return write_seconds(seconds_info(runs), folder)
+    return write_seeds(seeds_info(runs), folder)
 
 
 def _require_task(runs: Runs, wanted: Wanted, task: Task) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,8 +11,11 @@ import click
 
 if TYPE_CHECKING:
     from analysis.paper import PublishedMode
+    from analysis.work import Asked
 
 EXIT_BAD_INPUT = 2
+WATCH_SECONDS = 10.0
+NAMED_FIGURES = ("importance", "contours", "slices", "history", "seconds", "seeds")
 # A tracking server that is away should cost seconds here, not MLflow's four minutes of retries;
 # and a bar for every small file of curves says nothing.
 SETTINGS = {
@@ -48,10 +51,29 @@ SETTINGS = {
 @click.option(
     "--figure",
     "figures",
-    type=click.Choice(["3", "4", "5", "7"]),
+    type=click.Choice(["3", "4", "5", "7", *NAMED_FIGURES]),
     multiple=True,
     help="Write only this (repeatable): 3 is training curves, 4 is sensitivity of images, 5 of "
-    "tags, 7 is the variance of gradients.",
+    "tags, 7 is the variance of gradients; the others are below.",
+)
+@click.option(
+    "--report",
+    "has_report",
+    is_flag=True,
+    help="Write report.html, one page with a summary in words, and its figures: of the latest "
+    "sweep of each mode, or of those named with --sweep.",
+)
+@click.option(
+    "--log/--no-log",
+    "is_logged",
+    default=True,
+    show_default=True,
+    help="Log the report and its figures to the sweep's parent run in MLflow.",
+)
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Draw again whenever trials have ended, until the sweep has.",
 )
 @click.option(
     "--out",
@@ -81,6 +103,9 @@ def main(
     sweeps: tuple[str, ...],
     table: str | None,
     figures: tuple[str, ...],
+    has_report: bool,
+    is_logged: bool,
+    watch: bool,
     out: Path,
     runs_file: Path,
     published: PublishedMode,
@@ -95,45 +120,77 @@ def main(
     sensitivity   figure4.pdf .png .csv, figure4_ranks.csv and best.md
     methods       table1.md .tex .csv, table1_differences.csv and figure3.pdf .png .csv
     of tags       figure5 and table2 in place of figure4 and table1
+    search        history and slices, of every trial that was asked for
+    sobol         importance: the share of the variation that each parameter accounts for
+    grid          contours: two factors at once, and where training breaks
+    any           seconds: score against training time; seeds: spread, and how many it takes
     with log_gradient_variance=true also figure7.pdf .png .csv
 
     \b
     Examples:
       python analysis/plot.py digits
+      python analysis/plot.py mnist --report
+      python analysis/plot.py mnist --report --watch
       python analysis/plot.py mnist --sweep mnist-1a2b3c4d
       python analysis/plot.py mnist --published none --out paper/figures
       python analysis/plot.py mnist --table 1
       python analysis/plot.py mnist --table 1 --sweep mnist-1a2b3c4d --sweep mnist-5e6f7a8b
       python analysis/plot.py mnist --figure 3 --figure 7
       python analysis/plot.py flickr8k --table 2 --figure 3
+      python analysis/plot.py mnist --figure importance --sweep mnist-sobol-1a2b3c4d
       python analysis/plot.py flickr8k --figure 5
       python analysis/plot.py mnist --tracking-uri http://head-node:5000
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    if has_report and (table or figures):
+        raise click.UsageError("--report has all figures and tables: leave --table and --figure")
     # Imported here so that --help answers at once.
-    from analysis.frames import RunsError, merge, recorded_trials, write_runs
-    from analysis.outputs import Readers, Wanted, write_outputs
-    from analysis.runs import read_curves, read_images, read_runs
+    from analysis.frames import RunsError
+    from analysis.outputs import Wanted
+    from analysis.work import Asked, read, write
 
+    wanted = Wanted(table or "", frozenset(figures), published)
+    asked = Asked(experiment, tracking_uri, sweeps, wanted, has_report, is_logged, out, runs_file)
     try:
-        named = dict.fromkeys(sweeps) or (None,)
-        runs = merge([read_runs(experiment, tracking_uri, sweep) for sweep in named])
-        click.echo(f"Sweep {runs.sweep.sweep_id}: {recorded_trials(runs)} trials.")
-        write_runs(runs, runs_file)
-        wanted = Wanted(table or "", frozenset(figures), published)
-        read = Readers(
-            partial(read_curves, runs, tracking_uri), partial(read_images, runs, tracking_uri)
-        )
-        done = write_outputs(runs, wanted, out / experiment, read)
+        if watch:
+            _watch(asked)
+        else:
+            write(asked, read(asked), click.echo)
     except RunsError as error:
         _stop(str(error), error)
     except OSError as error:
         _stop(f"cannot write {error.filename}: {error.strerror}", error)
-    for sentence in done.said:
-        click.echo(sentence)
-    for path in [runs_file, *done.paths]:
-        click.echo(f"Wrote {path}")
+    except KeyboardInterrupt:
+        click.echo("No longer watching; what was drawn last stays.")
+
+
+def _watch(asked: Asked) -> None:
+    """Draw whenever the store has something new, until every sweep has ended."""
+    from analysis.frames import RunsError
+    from analysis.work import counted, read, write
+
+    drawn: list[tuple[str, str, bool]] = []
+    waiting = ""
+    while True:
+        is_over = False
+        try:
+            several = read(asked)
+            state = [(r.sweep.sweep_id, counted(r), r.sweep.has_ended) for r in several]
+            is_over = all(runs.sweep.has_ended for runs in several)
+            if state != drawn:
+                write(asked, several, click.echo)
+                drawn = state
+        except RunsError as error:
+            if is_over:
+                raise
+            # A sweep that has just begun has no trial to show yet.
+            if str(error) != waiting:
+                waiting = str(error)
+                click.echo(f"Waiting: {waiting}")
+        if is_over:
+            return
+        time.sleep(WATCH_SECONDS)
 
 
 def _stop(message: str, cause: Exception) -> NoReturn:

@@ -1,19 +1,19 @@
-"""The only reader of MLflow: one sweep's runs as tidy frames, curves and images of its trials.
+"""The only reader of MLflow: sweeps' runs as tidy frames, curves and images of their trials.
 
 Reading runs costs two small queries and one page per thousand trials of the sweep, however many
-other sweeps the store holds. Curves and images are a file a trial: only those wanted are read.
+other sweeps the store holds. With a cache, a sweep that has ended and not changed since costs the
+two queries alone, and one that runs only its new trials besides. Curves and images are a file a
+trial: only those wanted are read, and curves only once.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Final
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -21,6 +21,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from analysis import columns as c
+from analysis.cache import Cache
 from analysis.frames import (
     SCHEMA,
     SWEEP_KEY,
@@ -29,52 +30,122 @@ from analysis.frames import (
     Sweep,
     tau_label,
     tidy,
+    updated,
     write_runs,
 )
+from analysis.records import Recorded, seed_records, started
+from analysis.stores import beside, require_store
 
 __all__ = [
-    "SCHEMA", "SWEEP_KEY", "Runs", "RunsError", "Sweep", "read_curves", "read_images", "read_runs",
-    "tau_label", "tidy", "write_runs",
+    "SCHEMA", "SWEEP_KEY", "Runs", "RunsError", "Sweep", "read_curves", "read_images",
+    "read_latest", "read_runs", "tau_label", "tidy", "write_runs",
 ]  # fmt: skip
 
 CURVE_COLUMNS: Final = [c.TRIAL_ID, *c.CURVE_COLUMNS]
 IMAGE_COLUMNS: Final = [c.TRIAL_ID, *c.IMAGE_COLUMNS]
+PARENTS: Final = f"tags.`{c.KIND}` = '{c.KIND_SWEEP}'"
 PAGE_SIZE: Final = 1000
+REPORT_FOLDER: Final = "report"
+OVERLAP_MILLISECONDS: Final = 600_000  # trials of several nodes are recorded a little out of order
 SWEEPS_LISTED: Final = 8
 SWEEP_ID_PATTERN: Final = re.compile(r"[\w.-]+")
 
 
-def read_runs(experiment: str, tracking_uri: str, sweep_id: str | None = None) -> Runs:
+def read_runs(
+    experiment: str, tracking_uri: str, sweep_id: str | None = None, cache: Cache | None = None
+) -> Runs:
     """Return one sweep's runs, by default of the most recently started sweep that has trials.
+
+    Args:
+        experiment: Its name.
+        tracking_uri: The store.
+        sweep_id: The sweep wanted.
+        cache: Holds what was read before, and gets what is read now.
 
     Raises:
         RunsError: If the store, the experiment, the sweep or its trials are missing, or the store
             cannot be read.
     """
-    _require_store(experiment, tracking_uri)
+    with _opened(experiment, tracking_uri) as (client, experiment_id):
+        parent = _parent_run(client, experiment, experiment_id, sweep_id)
+        return _read(client, experiment, experiment_id, parent, cache)
+
+
+def read_latest(experiment: str, tracking_uri: str, cache: Cache | None = None) -> list[Runs]:
+    """Return the latest sweep of each mode that has trials, the most recently started first.
+
+    A quick sweep is only rehearsal: it is returned where its mode has no other.
+
+    Raises:
+        RunsError: As `read_runs` does.
+    """
+    with _opened(experiment, tracking_uri) as (client, experiment_id):
+        latest: dict[str, Run] = {}
+        for parent in _search(client, experiment_id, PARENTS, "DESC"):
+            tags = parent.data.tags
+            mode = tags.get(c.MODE, "")
+            held = latest.get(mode)
+            is_better = held is None or (_is_quick(held) and not _is_quick(parent))
+            if is_better and _has_trials(client, experiment_id, tags.get(c.SWEEP_ID, "unnamed")):
+                latest[mode] = parent
+        if not latest:  # says which sentence it is
+            latest[""] = _parent_run(client, experiment, experiment_id, None)
+        parents = sorted(latest.values(), key=lambda run: -run.info.start_time)
+        return [_read(client, experiment, experiment_id, one, cache) for one in parents]
+
+
+@contextmanager
+def _opened(experiment: str, tracking_uri: str) -> Iterator[tuple[MlflowClient, str]]:
+    """Yield a client and the experiment's id; what MLflow raises becomes a sentence."""
+    require_store(experiment, tracking_uri)
     try:
         client = MlflowClient(tracking_uri=tracking_uri)
-        experiment_id = _experiment_id(client, experiment)
-        parent = _parent_run(client, experiment, experiment_id, sweep_id)
-        sweep = _sweep(experiment, parent)
-        trials = list(_search(client, experiment_id, _trials_filter(sweep.sweep_id)))
+        yield client, _experiment_id(client, experiment)
     except MlflowException as error:
         reason = str(error).strip().splitlines()[0]
         raise RunsError(f"cannot read runs from {tracking_uri!r}: {reason}") from error
+
+
+def _read(
+    client: MlflowClient, experiment: str, experiment_id: str, parent: Run, cache: Cache | None
+) -> Runs:
+    """Return a sweep's runs, as far as they are known from the cache and have not changed."""
+    sweep = _sweep(experiment, parent)
+    known = None if cache is None else cache.runs(sweep.sweep_id)
+    since = None
+    if known is not None and known.sweep.run_id == sweep.run_id:
+        if sweep.ended is not None and known.sweep._replace(seen=None) == sweep:
+            return known
+        # While a driver records, runs come in the order they ended, but for what a store that was
+        # away got late: when the sweep has ended, all of it is read once more.
+        if sweep.ended is None and known.sweep.ended is None:
+            since = known.sweep.seen
+    wanted = _trials_filter(sweep.sweep_id)
+    if since is not None:
+        wanted += f" and attributes.end_time > {since - OVERLAP_MILLISECONDS}"
+    found = list(_search(client, experiment_id, wanted))
     # A trial that was retried has several runs: the last to start is the one that counts.
-    latest = {_trial_id(run): run for run in sorted(trials, key=_started)}
-    records = [record for run in latest.values() for record in _records(run)]
+    latest = {run.trial_id: run for run in sorted(map(_recorded, found), key=started)}
+    records = [record for run in latest.values() for record in seed_records(run)]
+    ends = [int(run.info.end_time) for run in found if run.info.end_time is not None]
+    sweep = sweep._replace(seen=max([*ends, since or 0]))
     runs = tidy(sweep, records)
+    if since is not None and known is not None:
+        runs = updated(known, runs, set(latest))
     if runs.trials.empty:
         why = "none but superseded trials" if records else "no trial that ended yet"
         raise RunsError(
             f"sweep {sweep.sweep_id!r} has {why}; "
             "wait for its first one, or name another with --sweep"
         )
+    if cache is not None:
+        cache.keep_runs(runs)
     return runs
 
 
-def read_curves(runs: Runs, tracking_uri: str, trial_ids: Collection[str]) -> pd.DataFrame:
+def read_curves(
+    runs: Runs, tracking_uri: str, trial_ids: Collection[str], cache: Cache | None = None
+) -> pd.DataFrame:
     """Return the curves of some trials: trial_id, seed, step, metric, value.
 
     Args:
@@ -82,11 +153,23 @@ def read_curves(runs: Runs, tracking_uri: str, trial_ids: Collection[str]) -> pd
         tracking_uri: The store they were read from.
         trial_ids: The trials wanted. One that has no curves, since it failed before its first
             evaluation, has no record.
+        cache: Holds what was read before, and gets what is read now.
 
     Raises:
         RunsError: If the store or a file of curves cannot be read.
+        OSError: If the cache cannot be written.
     """
-    return _read_files(runs, tracking_uri, trial_ids, c.CURVES_FILE, CURVE_COLUMNS)
+    if cache is None:
+        return _read_files(runs, tracking_uri, trial_ids, c.CURVES_FILE, CURVE_COLUMNS)
+    run_ids = dict(zip(runs.trials[c.TRIAL_ID], runs.trials[c.RUN_ID], strict=True))
+    known = cache.curves(runs.sweep.sweep_id, set(run_ids.values()))
+    missing = set(trial_ids) - set(known[c.TRIAL_ID])
+    if missing:
+        new = _read_files(runs, tracking_uri, missing, c.CURVES_FILE, CURVE_COLUMNS)
+        new = new.assign(**{c.RUN_ID: new[c.TRIAL_ID].map(run_ids)})
+        known = pd.concat([known, new], ignore_index=True) if len(known) else new
+        cache.keep_curves(runs.sweep.sweep_id, known)
+    return known[known[c.TRIAL_ID].isin(set(trial_ids))][CURVE_COLUMNS]
 
 
 def read_images(runs: Runs, tracking_uri: str, trial_ids: Collection[str]) -> pd.DataFrame:
@@ -119,6 +202,11 @@ def _read_files(
     try:
         for trial_id, run_id in run_ids.items():
             if file not in {found.path for found in client.list_artifacts(run_id)}:
+                run = client.get_run(run_id)
+                near = beside(tracking_uri, run.info.experiment_id, run_id, file)
+                if near is not None:
+                    found = pd.read_parquet(near)
+                    frames.append(found.assign(**{c.TRIAL_ID: trial_id})[columns])
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 path = client.download_artifacts(run_id, file, folder)
@@ -131,15 +219,6 @@ def _read_files(
     if len(frames) > 1:
         frames = frames[1:]
     return pd.concat(frames, ignore_index=True)
-
-
-def _require_store(experiment: str, tracking_uri: str) -> None:
-    """Raise if a SQLite store is absent: opening it would create it."""
-    if not tracking_uri.startswith("sqlite:///"):
-        return
-    path = Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0]))
-    if not path.is_file() or path.stat().st_size == 0:
-        raise RunsError(f"no runs at {path}; run: python sweeps/run.py {experiment} first")
 
 
 def _experiment_id(client: MlflowClient, name: str) -> str:
@@ -184,17 +263,16 @@ def _parent_run(
     client: MlflowClient, experiment: str, experiment_id: str, sweep_id: str | None
 ) -> Run:
     """Return the parent run of `sweep_id`, or of the latest sweep with a trial."""
-    parents = f"tags.`{c.KIND}` = '{c.KIND_SWEEP}'"
     if sweep_id is not None and SWEEP_ID_PATTERN.fullmatch(sweep_id):
-        wanted = f"{parents} and tags.{c.SWEEP_ID} = '{sweep_id}'"
+        wanted = f"{PARENTS} and tags.{c.SWEEP_ID} = '{sweep_id}'"
         for parent in _search(client, experiment_id, wanted, "DESC"):
             return parent
     seen: list[str] = []
-    for parent in _search(client, experiment_id, parents, "DESC"):
+    for parent in _search(client, experiment_id, PARENTS, "DESC"):
         seen.append(parent.data.tags.get(c.SWEEP_ID, "unnamed"))
         if sweep_id is not None:
             continue
-        if client.search_runs([experiment_id], _trials_filter(seen[-1]), max_results=1):
+        if _has_trials(client, experiment_id, seen[-1]):
             return parent
     if not seen:
         raise RunsError(
@@ -212,6 +290,18 @@ def _parent_run(
     )
 
 
+def _has_trials(client: MlflowClient, experiment_id: str, sweep_id: str) -> bool:
+    return bool(client.search_runs([experiment_id], _trials_filter(sweep_id), max_results=1))
+
+
+def _has_ended(parent: Run) -> bool:
+    return parent.info.status != "RUNNING" and parent.info.end_time is not None
+
+
+def _is_quick(parent: Run) -> bool:
+    return bool(parent.data.tags.get(c.QUICK) == "true")
+
+
 def _sweep(experiment: str, parent: Run) -> Sweep:
     tags = parent.data.tags
     planned = tags.get(c.PLANNED_TRIALS, "")
@@ -227,84 +317,33 @@ def _sweep(experiment: str, parent: Run) -> Sweep:
         plan_hash=tags.get(c.PLAN_HASH, ""),
         planned_trials=int(planned) if planned.isdigit() else None,
         has_ended=parent.info.status != "RUNNING",
+        started=int(parent.info.start_time),
+        # One that goes on keeps the time at which it ended first.
+        ended=int(parent.info.end_time) if _has_ended(parent) else None,
+        facts={name: tags[name] for name in c.PARENT_TAGS if name in tags},
     )
 
 
-def _trial_id(run: Run) -> str:
-    return str(run.data.tags.get(c.TRIAL_ID, run.info.run_id))
+def _recorded(run: Run) -> Recorded:
+    return Recorded(
+        run.info.run_id, int(run.info.start_time), run.data.tags, run.data.params,
+        run.data.metrics,
+    )  # fmt: skip
 
 
-def _started(run: Run) -> int:
-    """Return when the attempt that a run holds started, in milliseconds since the epoch.
+def log_files(runs: Runs, tracking_uri: str, paths: Sequence[Path]) -> None:
+    """Log files to the sweep's parent run, as artifacts in the folder `report`.
 
-    A trial that is retried may keep its run, whose own start is then that of the first attempt.
+    The one thing that is written here. Of several sweeps put together each gets them.
+
+    Raises:
+        RunsError: If the store does not take them.
     """
-    text = run.data.tags.get(c.ATTEMPT)
-    if text is None:
-        return int(run.info.start_time)
     try:
-        return round(1000 * float(text))
-    except (ValueError, OverflowError) as error:
-        where = f"trial {_trial_id(run)!r}"
-        raise RunsError(f"{where} has {c.ATTEMPT}={text!r}, which is not a time") from error
-
-
-def _records(run: Run) -> Iterator[dict[str, Any]]:
-    """Yield one record per seed of a trial, including seeds that have no score."""
-    tags, params, metrics = run.data.tags, run.data.params, run.data.metrics
-    where = f"trial {tags.get(c.TRIAL_ID)!r}"
-    outcomes = _json(tags.get(c.SEED_OUTCOMES, "{}"), dict, where, c.SEED_OUTCOMES)
-    seeds = _json(params.get(c.SEEDS, "[]"), list, where, c.SEEDS)
-    if c.TRAIN_SIZE not in params or not (seeds or outcomes):
-        raise RunsError(f"{where} has no {c.TRAIN_SIZE} or no {c.SEEDS}; record the sweep again")
-    trial: dict[str, Any] = {
-        c.SWEEP_ID: tags[c.SWEEP_ID],
-        c.TRIAL_ID: _trial_id(run),
-        c.CELL_ID: tags.get(c.CELL_ID, _trial_id(run)),
-        c.RUN_ID: run.info.run_id,
-        c.STARTED: _started(run),
-        c.OUTCOME: tags[c.OUTCOME],
-        c.ERROR: tags.get(c.ERROR),
-        c.ROWS: _json(tags.get(c.ROWS, "[]"), list, where, c.ROWS),
-        **{name: _param(name, params.get(name), where) for name in c.PARAMS if name in c.COLUMNS},
-        **{name: _finite(metrics.get(name)) for name in c.METRICS},
-    }
-    kind, start, end = (params.get(name) for name in (c.TAU_KIND, c.TAU_START, c.TAU_END))
-    if kind and start and end:
-        trial[c.TAU] = tau_label(kind, float(start), float(end))
-    for seed in sorted({int(seed) for seed in [*seeds, *outcomes]}):
-        yield {
-            **trial,
-            c.SEED: seed,
-            c.SEED_OUTCOME: outcomes.get(str(seed), tags[c.OUTCOME]),
-            **{
-                c.SEED_PREFIX + name: _finite(metrics.get(c.seed_metric(name, seed)))
-                for name in c.SEED_METRICS
-            },
-        }
-
-
-def _param(name: str, text: str | None, where: str) -> object:
-    """Return a parameter in its column's type, None where the method has no such knob."""
-    if text is None or text == "None":
-        return None
-    arrow = c.COLUMNS[name].arrow
-    try:
-        return {"int64": int, "float64": float, "string": str}[arrow](text)
-    except ValueError as error:
-        raise RunsError(f"{where} has {name}={text!r}, which is not {arrow}") from error
-
-
-def _json(text: str, shape: type, where: str, name: str) -> Any:
-    """Return a JSON value that must have `shape`."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = None
-    if not isinstance(value, shape):
-        raise RunsError(f"{where} has {name}={text!r}, which is not a JSON {shape.__name__}")
-    return value
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+        client = MlflowClient(tracking_uri=tracking_uri)
+        for run_id in runs.sweep.run_id.split(", "):
+            for path in paths:
+                client.log_artifact(run_id, str(path), REPORT_FOLDER)
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunsError(f"cannot log to {tracking_uri!r}: {reason}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -58,8 +59,15 @@ def t_interval(values: Sequence[float] | NDArray[np.float64], level: float = LEV
     if n == 1:
         return Interval(mean, math.nan, 1, math.nan, math.nan)
     std = float(array.std(ddof=1))
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / math.sqrt(n)
+    half = _quantile(level, n - 1) * std / math.sqrt(n)
     return Interval(mean, std, n, mean - half, mean + half)
+
+
+@cache
+def _quantile(level: float, freedom: int) -> float:
+    """Return how many standard errors a two-sided t interval reaches; kept, since thousands of
+    cells have the same number of seeds."""
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 class PairedTest(NamedTuple):
@@ -180,3 +188,59 @@ def spearman(
     # Sums of ranks are multiples of a quarter: half of that tells equal from larger.
     p = float(np.mean(np.abs(y[orders] @ x) >= abs(float(x @ y)) - 0.125))
     return RankCorrelation(rho, p, n, True)
+
+
+def seeds_needed(std: float, half_width: float, level: float = LEVEL) -> int:
+    """Return the number of seeds at which a t interval is expected to be that narrow.
+
+    It takes `std` for the truth; one estimated from a handful of seeds may be off by a third, and
+    with it the number by half.
+
+    Args:
+        std: Standard deviation between seeds, of a score or of a difference paired by seed.
+        half_width: What is wanted of the interval, in the same unit; positive.
+        level: Coverage of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If `half_width` is not positive, or `std` is negative or not finite.
+    """
+    if not half_width > 0:
+        raise ValueError(f"half_width is {half_width!r}; give a positive one, such as 0.005")
+    if not 0 <= std < math.inf:
+        raise ValueError(f"std is {std!r}; give a standard deviation of at least two seeds")
+    # The normal interval is the narrower one, so its number is where to begin.
+    n = max(2, math.ceil((float(stats.norm.ppf((1 + level) / 2)) * std / half_width) ** 2))
+    while half_width_at(n, std, level) > half_width:
+        n += 1
+    return n
+
+
+def half_width_at(n: int, std: float, level: float = LEVEL) -> float:
+    """Return the expected half-width of a t interval over `n` >= 2 seeds."""
+    return _quantile(level, n - 1) * std / math.sqrt(n)
+
+
+def friedman(scores: NDArray[np.float64]) -> float:
+    """Return the p of Friedman's test that no level of a factor differs from another.
+
+    Each seed ranks the levels, so that a good draw of images counts for nothing. The F form of
+    Iman and Davenport, "Approximations of the critical region of the Friedman statistic", 1980;
+    never below the smallest p that permutations could give.
+
+    Args:
+        scores: Finite; shape (levels, seeds).
+
+    Returns:
+        p, NaN for fewer than three levels or two seeds, or if every seed has equal scores only.
+    """
+    levels, seeds = scores.shape
+    if levels < 3 or seeds < 2 or bool((scores == scores[:1]).all()):
+        return math.nan
+    chi = float(stats.friedmanchisquare(*scores).statistic)
+    smallest: float = float(math.factorial(levels)) ** (1 - seeds)
+    left = seeds * (levels - 1) - chi
+    if left <= 1e-9 * seeds:
+        return smallest
+    f = (seeds - 1) * chi / left
+    p = float(stats.f.sf(f, levels - 1, (levels - 1) * (seeds - 1)))
+    return max(p, smallest)

@@ -13,6 +13,8 @@ from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from analysis import columns as c
+from analysis import hover
+from analysis.cells import SYMBOLS
 from analysis.drawing import INK, PUBLISHED_DASHES
 from analysis.sensitivity import Panel, Point, PublishedCurve, SensitivityInfo
 from analysis.tasks import Task
@@ -168,6 +170,7 @@ def draw_strip(axes: Axes, strip: Strip, colour: str, marker: str) -> None:
         # Schedules have no order, so nothing joins them.
         color=colour, linestyle="none" if strip.panel.labels else "-", marker=marker, zorder=4,
     )  # fmt: skip
+    _note_values(axes, strip)
     for point in strip.points:
         _draw_seeds(axes, point, colour, scale)
         if point.is_baseline and point.n:
@@ -176,6 +179,27 @@ def draw_strip(axes: Axes, strip: Strip, colour: str, marker: str) -> None:
                 markeredgecolor="black", markeredgewidth=0.7, linestyle="none", zorder=5,
             )  # fmt: skip
     _draw_clipped(axes, clipped(strip), colour)
+
+
+def _note_values(axes: Axes, strip: Strip) -> None:
+    """Note what the pointer shows: seeds, published values and, above them, means."""
+    task, symbol = strip.task, SYMBOLS[strip.panel.factor]
+    for line in strip.published:
+        for level, value in zip(line.levels, line.values, strict=True):
+            text = f"published, {symbol} = {level:g}: {task.text(value)}"
+            hover.note(axes, level, task.scale * max(value, strip.low), text)
+    for point in strip.points:
+        where = f"{symbol} = {point.label}"
+        for seed in point.seeds:
+            if not math.isnan(seed.value):
+                text = f"{where}, seed {seed.seed}, {seed.outcome}: {task.text(seed.value)}"
+                hover.note(axes, point.level, task.scale * max(seed.value, strip.low), text)
+        if point.n:
+            text = f"{where}: {task.text(point.mean)}"
+            if not math.isnan(point.low):
+                text += f" [{task.text(point.low)}, {task.text(point.high)}], {point.n} seeds"
+            text += ", baseline" if point.is_baseline else ""
+            hover.note(axes, point.level, task.scale * max(point.mean, strip.low), text)
 
 
 def set_levels(axes: Axes, panel: Panel, levels: Sequence[float]) -> None:

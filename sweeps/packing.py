@@ -6,6 +6,9 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
 from kdgan_core.config import TrialConfig
 from sweeps.worker import Workers
 
@@ -18,6 +21,10 @@ SPARE_MEMORY = 1.25  # what was reserved in a few rounds, and a little more
 ROUNDS = 20  # that are watched
 WARM_UP_ROUNDS = 3
 MEASURE_SECONDS = 300.0
+
+
+class PackingError(Exception):
+    """What a trial takes of a GPU could not be measured; the message says why."""
 
 
 class GpuUse(NamedTuple):
@@ -58,12 +65,13 @@ def measured_share(config: TrialConfig, workers: Workers, cpus_a_gpu: float) -> 
         cpus_a_gpu: as in `trials_a_gpu`.
 
     Raises:
-        RayError: the rounds failed there, or no GPU came free.
+        PackingError: the rounds failed there, or no GPU came free.
     """
-    import ray
-
     task = ray.remote(_measure).options(num_cpus=0, num_gpus=1)
-    use = ray.get(task.remote(config.as_dict(), vars(workers)), timeout=MEASURE_SECONDS)
+    try:
+        use = ray.get(task.remote(config.as_dict(), vars(workers)), timeout=MEASURE_SECONDS)
+    except (GetTimeoutError, RayError) as error:
+        raise PackingError(str(error).strip().splitlines()[-1]) from error
     return 1.0 / trials_a_gpu(use, cpus_a_gpu)
 
 

@@ -9,6 +9,7 @@ away, what has ended is kept and tried again; what is still missing at the end o
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import shutil
@@ -270,9 +271,20 @@ class _Store:
     def end(self, status: str, planned_trials: int, at: float) -> None:
         """Ends the parent, unless it has ended so before."""
         assert self._parent is not None
-        self._set_tags(self._parent, {"planned_trials": str(planned_trials)})
+        facts = {"planned_trials": str(planned_trials), "recorded": self._recorded()}
+        self._set_tags(self._parent, facts)
         if self._parent.status != status:
             self._client.set_terminated(self._parent.run_id, status, end_time=round(1000 * at))
+
+    def _recorded(self) -> str:
+        """How many trials are in the store, and a hash of what they are: whoever has read the
+        sweep before sees whether something has changed since, also after a backfill."""
+        lines = sorted(
+            f"{trial_id} {run.ended} {run.tags.get('attempt')} {run.tags.get('rows')}"
+            for trial_id, run in self._trials.items()
+            if run.status != "RUNNING"
+        )
+        return f"{len(lines)} {hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
 
     def record(
         self, trial_id: str, rows: Sequence[Row], state: SpoolState,

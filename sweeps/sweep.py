@@ -255,9 +255,7 @@ class _Sweep:
 
     def _share(self, workers: Workers, nodes: list[dict[str, float]]) -> float:
         """GPUs of a trial, measured; the default where that does not work."""
-        from ray.exceptions import GetTimeoutError, RayError
-
-        from sweeps.packing import measured_share
+        from sweeps.packing import PackingError, measured_share
 
         largest = max(
             (own.base_config(b.train_size) for b, own in self.stages.branches.items()),
@@ -267,7 +265,7 @@ class _Sweep:
         cores = min(node["CPU"] / self.options.cpus_per_trial / node["GPU"] for node in with_gpu)
         try:
             share = measured_share(largest, workers, cores)
-        except (RayError, GetTimeoutError) as error:
+        except PackingError as error:
             self.console.print(
                 f"warning: what a trial takes of a GPU could not be measured ({error}); each gets"
                 f" {workers.gpus:g}",

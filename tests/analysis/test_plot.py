@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from analysis.plot import main
 from analysis.tasks import data_note
 
+ENDINGS = ("csv", "pdf", "png")
 Make = Callable[[str], tuple[MlflowClient, str]]
 SCRIPT = Path(__file__).parents[2] / "analysis" / "plot.py"
 
@@ -26,6 +27,11 @@ def cells() -> list[Trial]:
         for level in (0.0, 1.0)
     ]
     return [Trial(seeds(0.88, 0.9)), *alphas]
+
+
+def drawn(folder: Path) -> list[Path]:
+    """Return the files below a folder, but for what was kept of the store."""
+    return [path for path in folder.rglob("*.*") if path.parent.name != "cache"]
 
 
 def plot(store: str, *arguments: str) -> tuple[int, str]:
@@ -41,13 +47,16 @@ def test_a_sweep_becomes_figure_table_and_parquet(
     record_sweep(*experiment("whole"), "whole-1", cells())
     code, output = plot(store, "whole")
     assert code == 0
-    written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+    written = sorted(path.relative_to(folder).as_posix() for path in drawn(folder))
     assert written == [
         "figures/whole/best.md",
         "figures/whole/figure4.csv",
         "figures/whole/figure4.pdf",
         "figures/whole/figure4.png",
         "figures/whole/figure4_ranks.csv",
+        "figures/whole/seeds.csv",
+        "figures/whole/seeds.pdf",
+        "figures/whole/seeds.png",
         "runs.parquet",
     ]
     assert all(f"Wrote {path}" in output for path in written)
@@ -62,7 +71,8 @@ def test_a_search_only_sweep_has_no_figure_and_says_so(
     code, output = plot(store, "search", "--out", "drawn", "--runs-file", "table.parquet")
     assert code == 0
     assert "no sensitivity trial" in output
-    assert {path.name for path in folder.rglob("*.*")} == {"table.parquet", "best.md"}
+    names = {path.name for path in drawn(folder)}
+    assert names == {"table.parquet", "best.md", *(f"history.{end}" for end in ENDINGS)}
     assert (folder / "drawn" / "search" / "best.md").is_file()
 
 
@@ -83,7 +93,8 @@ def test_the_store_comes_from_the_environment_too(
 
 TABLE = ["table1.csv", "table1.md", "table1.tex", "table1_differences.csv"]
 TABLE_2 = [name.replace("table1", "table2") for name in TABLE]
-FIGURES = {n: [f"figure{n}.{end}" for end in ("csv", "pdf", "png")] for n in "3457"}
+FIGURES = {n: [f"figure{n}.{end}" for end in ENDINGS] for n in "3457"}
+SEEDS, SECONDS = ([f"{name}.{end}" for end in ENDINGS] for name in ("seeds", "seconds"))
 
 
 def arms() -> list[Trial]:
@@ -102,7 +113,7 @@ def arms() -> list[Trial]:
 
 
 def written(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "figures").rglob("*.*"))
+    return sorted(path.name for path in drawn(folder / "figures"))
 
 
 def test_a_methods_sweep_becomes_its_table_and_figures(
@@ -111,7 +122,7 @@ def test_a_methods_sweep_becomes_its_table_and_figures(
     record_sweep(*experiment("methods"), "methods-1", arms(), mode="methods")
     code, output = plot(store, "methods")
     assert code == 0
-    assert written(folder) == sorted([*TABLE, *FIGURES["3"], *FIGURES["7"]])
+    assert written(folder) == sorted([*TABLE, *FIGURES["3"], *FIGURES["7"], *SEEDS])
     assert "**" in (folder / "figures" / "methods" / "table1.md").read_text()
     assert output.count("Wrote ") == 1 + len(written(folder))
 
@@ -185,7 +196,7 @@ def test_a_methods_sweep_that_only_tuned_so_far_says_so(
     record_sweep(*experiment("tuned"), "tuned-1", [tuned], mode="methods")
     code, output = plot(store, "tuned")
     assert code == 0 and "No arm of Table 1 has been trained yet" in output
-    assert not (folder / "figures").exists()
+    assert written(folder) == []
 
 
 def test_a_methods_sweep_of_tags_becomes_table_2_and_figure_3(
@@ -194,7 +205,7 @@ def test_a_methods_sweep_of_tags_becomes_table_2_and_figure_3(
     trials = realistic_tag_arms(n_seeds=2, names=("kdgan", "nagan", "knn"), images=20)
     record_sweep(*experiment("tag-methods"), "tag-methods-1", trials, mode="methods")
     assert plot(store, "tag-methods")[0] == 0
-    assert written(folder) == sorted([*TABLE_2, *FIGURES["3"]])
+    assert written(folder) == sorted([*TABLE_2, *FIGURES["3"], *SECONDS, *SEEDS])
     page = (folder / "figures" / "tag-methods" / "table2.md").read_text()
     assert "| all | KDGAN − KNN |" in page and data_note("flickr8k") in page
     assert plot(store, "tag-methods", "--table", "2", "--out", "again")[0] == 0
@@ -209,7 +220,7 @@ def test_a_sensitivity_sweep_of_tags_becomes_figure_5_and_best(
     record_sweep(*experiment("tag-sensitivity"), "tag-sensitivity-1", trials)
     code, output = plot(store, "tag-sensitivity")
     assert code == 0 and "Rank correlation" not in output
-    assert written(folder) == ["best.md", *FIGURES["5"]]
+    assert written(folder) == ["best.md", *FIGURES["5"], *SEEDS]
     assert plot(store, "tag-sensitivity", "--figure", "5", "--published", "none")[0] == 0
     csv = folder / "figures" / "tag-sensitivity" / "figure5.csv"
     assert "published" not in csv.read_text()

@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.stats import EXACT_PAIRS, bootstrap_interval, holm, paired_test, spearman, t_interval
+from analysis.stats import (
+    EXACT_PAIRS,
+    bootstrap_interval,
+    friedman,
+    half_width_at,
+    holm,
+    paired_test,
+    seeds_needed,
+    spearman,
+    t_interval,
+)
 
 scores = st.lists(st.floats(0.0, 1.0).map(lambda x: round(x, 6)), min_size=2, max_size=12)
 
@@ -149,3 +159,46 @@ def test_the_bootstrap_covers_the_true_difference_about_as_often_as_it_says() ->
         covered += found.low <= 0.02 <= found.high
     # Three standard errors of 300 draws at .95 are .038; the percentile interval is a bit narrow.
     assert 0.90 <= covered / trials <= 0.985
+
+
+@given(
+    std=st.floats(1e-4, 0.2),
+    half_width=st.floats(1e-3, 0.1),
+)
+def test_seeds_needed_is_the_smallest_number_that_is_enough(std: float, half_width: float) -> None:
+    n = seeds_needed(std, half_width)
+    assert half_width_at(n, std) <= half_width
+    assert n == 2 or half_width_at(n - 1, std) > half_width
+
+
+def test_seeds_needed_of_a_textbook_case() -> None:
+    # t(.975, 17) * 10 / sqrt(18) = 4.97, with 17 seeds 5.14
+    assert seeds_needed(10, 5) == 18
+    assert seeds_needed(0.0, 0.01) == 2
+
+
+@pytest.mark.parametrize(("std", "half_width"), [(0.1, 0.0), (-1.0, 0.1), (math.nan, 0.1)])
+def test_seeds_needed_refuses_what_has_no_answer(std: float, half_width: float) -> None:
+    with pytest.raises(ValueError):
+        seeds_needed(std, half_width)
+
+
+def test_friedman_ranks_within_a_seed() -> None:
+    generator = np.random.default_rng(0)
+    seed = generator.normal(0, 1, 6)  # far larger than the levels' differences
+    levels = np.array([0.0, 0.01, 0.02, 0.03])
+    assert friedman(levels[:, None] + seed) == pytest.approx(1 / 24**5)  # every seed agrees
+    none = generator.normal(0, 1, (4, 6))
+    assert friedman(none) > 0.05
+
+
+def test_friedman_of_chance_is_uniform_enough() -> None:
+    generator = np.random.default_rng(1)
+    found = [friedman(generator.normal(0, 1, (5, 5))) for _ in range(400)]
+    assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
+
+
+def test_friedman_needs_three_levels_and_two_seeds() -> None:
+    assert math.isnan(friedman(np.array([[1.0, 2.0], [2.0, 3.0]])))
+    assert math.isnan(friedman(np.array([[1.0], [2.0], [3.0]])))
+    assert math.isnan(friedman(np.ones((3, 4))))
