@@ -90,12 +90,15 @@ def _wild(effects: Sequence[Effect], size: int, task: Task) -> Iterator[str]:
 def _beyond_chance(effects: Sequence[Effect], size: int) -> str:
     tested = [effect for effect in effects if not math.isnan(effect.p_holm)]
     sure = [SYMBOLS[effect.factor] for effect in tested if effect.p_holm < SURE]
-    text = f"n = {size_text(size)}: levels differ beyond chance for {', '.join(sure) or 'none'}"
+    how = f"(Friedman's test within seeds, Holm over {len(tested)} factors, p < {SURE:g})"
+    start = f"n = {size_text(size)}:"
+    if not sure:
+        return f"{start} for no factor do levels differ beyond chance {how}."
     unsure = [SYMBOLS[effect.factor] for effect in tested if effect.p_holm >= SURE]
-    text += f", not shown for {', '.join(unsure)}" if unsure else ""
+    rest = f", not shown for {', '.join(unsure)}" if unsure else ""
     return (
-        f"{text} (Friedman's test within seeds, Holm over {len(tested)} factors, p < {SURE:g}); "
-        "that says an effect is there, not that it is large."
+        f"{start} levels differ beyond chance for {', '.join(sure)}{rest} {how}; that says an "
+        "effect is there, not that it is large."
     )
 
 
