@@ -44,7 +44,7 @@ TITLES: Final = {
 PUBLISHED_LABEL: Final = "published (best over test\nevaluations, 1 run)"
 APART_TITLE: Final = "as published on other data: change from each curve's highest value"
 # Inches, unless said otherwise.
-LEFT, RIGHT, TOP = 0.5, 0.27, 0.25
+LEFT, RIGHT, TOP = 0.58, 0.27, 0.25
 COLUMN_GAP, STRIP_GAP = 0.13, 0.11
 STRIP, SHORT_STRIP = 1.2, 1.0  # the short one from four rows on
 APART_STRIP, APART_GAP = 1.1, 0.22
