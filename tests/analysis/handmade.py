@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import tempfile
@@ -76,7 +77,7 @@ class Trial(NamedTuple):
 
 
 def _digits(key: Hashable) -> str:
-    return f"{abs(hash(key)):012x}"[:12]
+    return hashlib.sha256(repr(key).encode()).hexdigest()[:12]  # hash() differs by process
 
 
 def seeds(*values: float, outcome: str = "finished") -> dict[int, tuple[str, float]]:

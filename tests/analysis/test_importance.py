@@ -35,7 +35,7 @@ def test_known_shares_are_found_also_of_logarithms(info) -> None:  # type: ignor
     assert [share.name for share in part.shares][:3] == ["beta", "alpha", "tau_start"]
     assert found["beta"] == pytest.approx(0.55, abs=0.12)
     assert found["alpha"] == pytest.approx(0.30, abs=0.10)
-    assert found["tau_start"] == pytest.approx(0.10, abs=0.07)
+    assert found["tau_start"] == pytest.approx(0.10, abs=0.08)  # a forest sees less of small ones
     assert max(found["gamma"], found["tau_kind"], found["tau_end"]) < 0.04
     assert part.rest == pytest.approx(1 - sum(found.values()))
 
