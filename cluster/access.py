@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cluster.errors import ClusterError
+from cluster.overlay import read_yaml
 
 CONNECT_SECONDS = 15.0  # for ssh to reach a machine
 FORWARD_SECONDS = 30.0  # for a forwarded port to listen here
@@ -180,13 +179,8 @@ def read_cluster(path: Path) -> Cluster:
     Raises:
         ClusterError: the file is not there or no cluster's.
     """
-    try:
-        config = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ClusterError(f"{path} cannot be read ({error.strerror})") from None
-    except yaml.YAMLError as error:
-        raise ClusterError(f"{path} is not YAML ({last_line(str(error))})") from None
-    if not isinstance(config, dict) or not {"cluster_name", "provider"} <= set(config):
+    config = read_yaml(path)
+    if not {"cluster_name", "provider"} <= set(config):
         raise ClusterError(f"{path} is no cluster's file: it names no cluster_name and provider")
     if not isinstance(config["provider"], dict) or "type" not in config["provider"]:
         raise ClusterError(f"{path}: its provider has no type")

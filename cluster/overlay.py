@@ -28,10 +28,10 @@ def compose(base: Path, overlays: Sequence[str | Path] = ()) -> dict[str, Any]:
         ClusterError: a file is missing or holds no mapping, or an overlay takes away what is not
             there.
     """
-    config = _read(base)
+    config = read_yaml(base)
     for overlay in overlays:
         path = _find(base, overlay)
-        config = _merge(config, _read(path), path.name)
+        config = _merge(config, read_yaml(path), path.name)
     return config
 
 
@@ -73,13 +73,14 @@ def _find(base: Path, overlay: str | Path) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
         raise ClusterError(f"{path} cannot be read ({error.strerror})") from None
     except yaml.YAMLError as error:
-        raise ClusterError(f"{path} is no YAML: {error}") from None
+        last = str(error).strip().splitlines()[-1].strip()
+        raise ClusterError(f"{path} is not YAML ({last})") from None
     if not isinstance(config, dict):
         raise ClusterError(f"{path} is no mapping of keys to values")
     return config

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from kdgan_core.config import TrialConfig
+from sweeps.resources import FINEST
 from sweeps.worker import Workers
 
 if TYPE_CHECKING:
@@ -56,13 +58,15 @@ def trials_a_gpu(use: GpuUse, cpus_a_gpu: float) -> int:
     return max(1, math.floor(most + 1e-9))
 
 
-def measured_share(config: TrialConfig, workers: Workers, cpus_a_gpu: float) -> float:
+def measured_share(
+    config: TrialConfig, workers: Workers, nodes: Sequence[Mapping[str, float]]
+) -> float:
     """GPUs of a trial, 1/k, from a few rounds of `config` on one that is free.
 
     Args:
         config: of the trials; the largest where they differ.
         workers: where a trial finds its data.
-        cpus_a_gpu: as in `trials_a_gpu`.
+        nodes: CPU and GPU of each; one has a GPU at least.
 
     Raises:
         PackingError: the rounds failed there, or no GPU came free.
@@ -72,7 +76,8 @@ def measured_share(config: TrialConfig, workers: Workers, cpus_a_gpu: float) -> 
         use = ray.get(task.remote(config.as_dict(), vars(workers)), timeout=MEASURE_SECONDS)
     except (GetTimeoutError, RayError) as error:
         raise PackingError(str(error).strip().splitlines()[-1]) from error
-    return 1.0 / trials_a_gpu(use, cpus_a_gpu)
+    cores = min(node["CPU"] / workers.cpus / node["GPU"] for node in nodes if node["GPU"])
+    return round(1.0 / trials_a_gpu(use, cores), FINEST)
 
 
 def _measure(config: dict[str, Any], workers: dict[str, Any]) -> GpuUse:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shlex
 import sys
-import urllib.parse
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from kdgan_core.config import FIELDS, describe_range, parse_value
+from kdgan_core.config import FIELDS, describe_range
 from sweeps.caps import CapError, Caps
 from sweeps.factors import SpaceError
-from sweeps.loading import BASELINES, experiments, load_space
+from sweeps.loading import experiments, load_space
 from sweeps.options import Options
+from sweeps.parsing import (
+    check_url,
+    parse_baseline,
+    parse_changes,
+    split_names,
+    with_tags_file,
+)
 from sweeps.space import Space
 from sweeps.words import MODES, RETRY, RULES, SAMPLERS, UsageProblem
 
@@ -80,61 +85,6 @@ def _fields() -> str:
 def fail(message: str) -> NoReturn:
     """Ends the program with exit code 2 and one sentence."""
     raise UsageProblem(message)
-
-
-def parse_changes(words: tuple[str, ...], option: str = "--set") -> Mapping[str, object]:
-    """The words of --set, or of --baseline, as typed config fields.
-
-    Raises:
-        SpaceError: a word without '=', an unknown field, or a value not of its type.
-    """
-    changes: dict[str, object] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise SpaceError(f"{option} {word} has no value: write {option} name=value")
-        try:
-            changes[name.strip()] = parse_value(name.strip(), text.strip())
-        except ValueError as error:
-            raise SpaceError(f"{option} {word}: {error} (--help lists the fields)") from None
-    return changes
-
-
-def _with_tags_file(changes: Mapping[str, object], path: Path | None) -> Mapping[str, object]:
-    """The changes with the file of --tags-file, found from any folder."""
-    return changes if path is None else {**changes, "tags_file": str(path.absolute())}
-
-
-def parse_baseline(words: tuple[str, ...]) -> str | Mapping[str, object] | None:
-    """The --baseline words: 'best', 'paper', or typed config fields.
-
-    Raises:
-        SpaceError: a word that is none of these, or a mixture.
-    """
-    if not words:
-        return None
-    if len(words) == 1 and words[0] in BASELINES:
-        return words[0]
-    return parse_changes(words, "--baseline")
-
-
-def split_names(ctx: object, param: object, value: str | None) -> tuple[str, ...]:
-    """'beta,gamma' as ('beta', 'gamma')."""
-    return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
-
-
-def check_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """`value` if a message can be posted there."""
-    if value is None:
-        return None
-    try:
-        parts = urllib.parse.urlsplit(value)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_url = False
-    if not is_url:
-        raise click.BadParameter(f"{value!r} is not an http:// or https:// address.", ctx, param)
-    return value
 
 
 class Grouped(click.Command):
@@ -350,7 +300,7 @@ def main(
         if down_when_done and cluster is None:
             raise SpaceError("--down-when-done goes with --on")
         caps.check(gpus_per_trial)
-        named = _with_tags_file(parse_changes(changes), tags_file)
+        named = with_tags_file(parse_changes(changes), tags_file)
         space = load_space(
             experiment, mode, quick=quick, train_sizes=train_sizes, seeds=seeds, trials=trials,
             changes=named, factors=factors, levels=levels, baseline=parse_baseline(baseline),

@@ -261,10 +261,8 @@ class _Sweep:
             (own.base_config(b.train_size) for b, own in self.stages.branches.items()),
             key=lambda config: (config.batch_size, config.train_size),
         )
-        with_gpu = [node for node in nodes if node["GPU"]]
-        cores = min(node["CPU"] / self.options.cpus_per_trial / node["GPU"] for node in with_gpu)
         try:
-            share = measured_share(largest, workers, cores)
+            share = measured_share(largest, workers, nodes)
         except PackingError as error:
             self.console.print(
                 f"warning: what a trial takes of a GPU could not be measured ({error}); each gets"
@@ -273,7 +271,7 @@ class _Sweep:
             )
             return workers.gpus
         self.console.print(f"measured: {1 / share:.0f} trials share a GPU (--gpus-per-trial)")
-        return round(share, 4)
+        return share
 
     def _preflight(self, workers: Workers) -> None:
         """Checks the storage on every node and one cheapest row; times what has no estimate."""

@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (None, "cannot be read (No such file or directory)"),
         ("a: [", "is not YAML"),
-        ("just words", "it names no cluster_name and provider"),
+        ("just words", "is no mapping of keys to values"),
         ("cluster_name: a", "it names no cluster_name and provider"),
         ("cluster_name: a\nprovider: {}", "its provider has no type"),
     ],

@@ -76,7 +76,11 @@ def test_on_aws_the_file_system_is_mounted_once_and_the_shell_knows(host: Host) 
     host.storage.mkdir()
     (host.home / ".bashrc").write_text("# the user's\n")
     host.command("mountpoint", f"[ -e {host.storage}/mounted ]")
-    host.command("sudo", f'echo "$@" >>{host.calls}; [ "$1" != mount ] || touch "$2/mounted"')
+    host.command(  # tee takes what it is given, or whoever writes to it is killed
+        "sudo",
+        f'echo "$@" >>{host.calls}; [ "$1" != tee ] || cat >/dev/null;'
+        ' [ "$1" != mount ] || touch "$2/mounted"',
+    )
     for _ in range(2):
         done = host.run(KDGAN_EFS="fs-1.efs.us-west-2.amazonaws.com")
         assert done.returncode == 0, done.stderr

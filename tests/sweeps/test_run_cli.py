@@ -20,7 +20,8 @@ from kdgan_core.data.mnist import FILES
 from sweeps.design import planned_sizes
 from sweeps.factors import SpaceError
 from sweeps.loading import experiments, load_space
-from sweeps.run import HEADINGS, main, parse_baseline, parse_changes, split_names
+from sweeps.parsing import parse_baseline, parse_changes, split_names
+from sweeps.run import HEADINGS, main
 from sweeps.words import MODES
 
 SCRIPT = Path(__file__).parents[2] / "sweeps" / "run.py"
