@@ -74,6 +74,11 @@ def _find(base: Path, overlay: str | Path) -> Path:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ClusterError: the file cannot be read or holds none.
+    """
     try:
         config = yaml.safe_load(path.read_text())
     except OSError as error:
