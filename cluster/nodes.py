@@ -148,5 +148,6 @@ def why_absent(host: str, head: Machine, cluster: Cluster) -> str:
         return f"{host} has not joined: the head cannot reach it by ssh ({reason})"
     return (
         f"{host} has not joined, though the head reaches it by ssh: `ray monitor {cluster.path}`"
-        " shows what its set-up said"
+        f" shows what its set-up said; Ray does not try again, `connect.py up {cluster.path}"
+        " --restart` does"
     )

@@ -41,8 +41,8 @@ for pair in $SEEN; do
     number=$((number + 1))
 done
 mount --bind "$ASIDE/etc" /etc
+mount --bind "$ASIDE/home" "$HOME"
 mount -t tmpfs -o mode=1777 tmpfs /tmp
-mount -t tmpfs -o mode=755 tmpfs "$HOME"
 mount -t tmpfs -o mode=1777,size=$SHM tmpfs /dev/shm
 number=0
 for pair in $SEEN; do
@@ -53,7 +53,7 @@ done
 mkdir -p /run/sshd
 cp "$ASIDE/profile" "$HOME/.profile"
 cp "$ASIDE/profile" "$HOME/.bashrc"
-ln -s "$VENV" "$HOME/kdgan-venv"
+ln -sfn "$VENV" "$HOME/kdgan-venv"
 exec "$SSHD" -D -e -f "$ASIDE/sshd_config"
 """
 
@@ -140,7 +140,8 @@ class Hosts:
         return self.folder / "storage"
 
     def start(self, name: str, number: int, cpus: str = "", shared: bool = True) -> Host:
-        """A host with the address NETWORK.number; or the one again that was killed.
+        """A host with the address NETWORK.number; or the one again that was killed, whose home
+        folder is as it was.
 
         Args:
             name: of it.
@@ -151,11 +152,11 @@ class Hosts:
         space, address = f"kdgan-{name}", f"{NETWORK}.{number}"
         _network(space, address, number)
         aside = self.folder / name
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+        shutil.rmtree(aside / "etc", ignore_errors=True)
         shutil.copytree("/etc", aside / "etc", symlinks=True)
         own = aside / "own-storage"
-        own.mkdir()
+        for kept in (own, aside / "home"):
+            kept.mkdir(exist_ok=True)
         storage = self.storage if shared else own
         _ssh_files(aside, self.key, address)
         venv, python = Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()
@@ -240,7 +241,9 @@ def _network(space: str, address: str, number: int) -> None:
 
 
 def _ssh_files(aside: Path, key: Path, address: str) -> None:
-    _do(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(aside / "host_key")])
+    host_key = aside / "host_key"
+    if not host_key.exists():
+        _do(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(host_key)])
     shutil.copy(key.with_suffix(".pub"), aside / "authorized_keys")
     (aside / "sshd_config").write_text(
         f"ListenAddress {address}\nHostKey {aside}/host_key\nPidFile none\n"
