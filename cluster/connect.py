@@ -9,7 +9,15 @@ from pathlib import Path
 
 import click
 
-from cluster.access import JOBS_PORT, MLFLOW_PORT, STUDIES_PORT, on_head, read_cluster, use_token
+from cluster.access import (
+    JOBS_PORT,
+    MLFLOW_PORT,
+    STUDIES_PORT,
+    Machine,
+    on_head,
+    read_cluster,
+    use_token,
+)
 from cluster.auth import token_path
 from cluster.errors import ClusterError
 from sweeps.words import UsageProblem
@@ -77,17 +85,39 @@ def up(file: Path, overlays: tuple[str, ...], restart: bool) -> None:
         raise ClusterError(f"{file}: {'; '.join(problems)}")
     if overlays:
         click.echo(f"the cluster's file: {file}")
-    ray = str(Path(sys.executable).parent / "ray")
-    words = [ray, "up", "-y", "--no-config-cache", *([] if restart else ["--no-restart"])]
-    code = subprocess.run([*words, str(file)]).returncode
-    if code:
-        raise ClusterError(f"`ray up {file}` failed (exit code {code}): its last lines say why")
+    ray_up(file, restart)
     head = cluster.head()
+    if not restart and not ray_runs(head):
+        click.echo("Ray does not run on the head, as after a crash or a reboot: starting it")
+        ray_up(file, restart=True)
     check_head(head, cluster)
     with head.forwarded([JOBS_PORT]) as ports:
         there = await_nodes(cluster, head, f"http://127.0.0.1:{ports[JOBS_PORT]}", click.echo, 180)
     click.echo(machines(there))
     click.echo(f"a sweep: python sweeps/run.py digits --on {file}")
+
+
+def ray_up(file: Path, restart: bool) -> None:
+    """`ray up`, its output as it comes.
+
+    Args:
+        file: of the cluster.
+        restart: also restart Ray on a head that is there already, whether it runs or not.
+
+    Raises:
+        ClusterError: it failed.
+    """
+    ray = str(Path(sys.executable).parent / "ray")
+    words = [ray, "up", "-y", "--no-config-cache", *([] if restart else ["--no-restart"])]
+    code = subprocess.run([*words, str(file)]).returncode
+    if code:
+        raise ClusterError(f"`ray up {file}` failed (exit code {code}): its last lines say why")
+
+
+def ray_runs(head: Machine) -> bool:
+    """Whether anything answers where Ray's dashboard is on the head, a refusal too."""
+    asked = f"curl -s -o /dev/null -m 20 http://127.0.0.1:{JOBS_PORT}/ && echo yes || echo no"
+    return head.run(asked, timeout=60.0).strip() == "yes"
 
 
 @main.command()

@@ -37,7 +37,7 @@ SWEEP = (
     "--set", "steps=1000", "--set", "evaluations=10",
 )  # fmt: skip
 SHORT = ("digits", "--mode", "baseline", "--quick", "--train-size", "50")
-LONG = ("digits", "--mode", "baseline", "--train-size", "200", "--set", "steps=3000")
+LONG = ("digits", "--mode", "baseline", "--train-size", "200", "--set", "steps=1500")
 
 
 @dataclass
@@ -250,7 +250,7 @@ def test_storage_that_a_machine_does_not_see_is_refused(laptop: Laptop) -> None:
 
 
 def test_ctrl_c_detaches_and_the_same_command_follows_again(laptop: Laptop) -> None:
-    words = ("sweeps/run.py", *LONG, "--on", str(laptop.file))
+    words = ("sweeps/run.py", *LONG, "--seeds", "2", "--on", str(laptop.file))
     process = laptop.start(*words)
     lines: list[str] = []
     assert process.stdout is not None
@@ -291,7 +291,7 @@ def test_fetched_runs_make_a_figure(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def test_a_head_that_dies_is_told_and_the_sweep_goes_on_after_up(laptop: Laptop) -> None:
-    words = (*LONG, "--seeds", "6")
+    words = (*LONG, "--seeds", "3")
     process = laptop.start("sweeps/run.py", *words, "--on", str(laptop.file))
     folders = lambda: list(laptop.net.storage.glob("sweep_runs/*-baseline-*/checkpoints/*"))  # noqa: E731
     before = set(folders())
