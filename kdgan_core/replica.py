@@ -111,11 +111,19 @@ class Replica:
 
     def descend(self, role: str, loss: Tensor) -> None:
         """One Adam step of the player on its loss; the other players get no gradient."""
-        optimizer = self.optimizers[role]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        self.updates[role] += 1
+        self.descend_together({role: loss})
+
+    def descend_together(self, losses: Mapping[str, Tensor]) -> None:
+        """One backward of all losses, which share no weight, then an Adam step of each player.
+
+        losses: role -> scalar that depends on the weights of that player alone.
+        """
+        for role in losses:
+            self.optimizers[role].zero_grad(set_to_none=True)
+        torch.autograd.backward(list(losses.values()))
+        for role in losses:
+            self.optimizers[role].step()
+            self.updates[role] += 1
 
     @torch.no_grad()
     def follow(self, role: str, decay: float) -> None:
