@@ -82,7 +82,7 @@ def rejection(replica: Replica, inputs: Any) -> Tensor:
 @torch.no_grad()
 def note_rejection(replica: Replica, role: str, logits: Tensor, rewards: Tensor) -> None:
     """Notes E_p[log(1 - p_d)] of a learner. logits, rewards: (B, K)."""
-    replica.note(f"rejection_{role}", (logits.softmax(dim=1) * rewards).sum(dim=1).mean())
+    replica.note(f"rejection_{role}", (logits.softmax(dim=-1) * rewards).sum(dim=-1).mean(-1))
 
 
 def adversarial_loss(

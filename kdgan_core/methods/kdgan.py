@@ -101,8 +101,8 @@ def discriminator_objective(
     config, smoothing = replica.config, replica.config.label_smoothing
     if config.estimator == "expectation":
         loss = expected_discriminator_loss(
-            scores, label_probs(truth, scores.shape[1]), logits[0].softmax(dim=1),
-            logits[1].softmax(dim=1), config.alpha, smoothing,
+            scores, label_probs(truth, scores.shape[-1]), logits[0].softmax(dim=-1),
+            logits[1].softmax(dim=-1), config.alpha, smoothing,
         )  # fmt: skip
     elif config.estimator == "authors":
         rows, labels = label_pairs(truth)

@@ -72,7 +72,7 @@ def discriminator_objective(
     """
     config = replica.config
     if config.estimator == "expectation":
-        probs, pseudo = label_probs(truth, logits.shape[1]), logits.softmax(dim=1)
+        probs, pseudo = label_probs(truth, logits.shape[-1]), logits.softmax(dim=-1)
         loss = expected_discriminator_loss(scores, probs, pseudo, pseudo, alpha=1.0)
     elif config.estimator == "authors":
         rows, labels = label_pairs(truth)
