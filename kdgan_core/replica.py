@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,12 @@ from kdgan_core.methods import method_of
 from kdgan_core.players import PLAYERS, parameter_groups
 from kdgan_core.pretrain import fresh_player, pretrained_player, scheduled_learning_rate
 from kdgan_core.temperature import temperature
+
+
+def average_decay(decay: float, updates: int) -> float:
+    """Decay of a running mean after so many updates: early on (1+t)/(10+t), so that the start is
+    forgotten."""
+    return min(decay, (1.0 + updates) / (10.0 + updates))
 
 
 class Replica:
@@ -89,6 +96,26 @@ class Replica:
         """Fraction of the rounds that are done, in [0, 1]."""
         return self.round / self.config.rounds
 
+    @property
+    def alpha(self) -> float:
+        return self.config.alpha
+
+    @property
+    def beta(self) -> float:
+        return self.config.beta
+
+    @property
+    def gamma(self) -> float:
+        """gamma now: it may fall over training."""
+        if self.config.gamma_schedule == "constant":
+            return self.config.gamma
+        return self.config.gamma * 0.5 * (1.0 + math.cos(math.pi * self.progress))
+
+    def learning_rate(self, role: str) -> float:
+        """Adam's step size of a player now."""
+        base = self.config.game_learning_rate(role)
+        return scheduled_learning_rate(self.config, base, self.progress)
+
     def tau(self) -> float:
         """The temperature now: the schedule's start in the first round, its end in the last."""
         last = max(1, self.config.rounds - 1)
@@ -99,10 +126,8 @@ class Replica:
         started = time.perf_counter()
         while self.round < round_number:
             for role, optimizer in self.optimizers.items():
-                base = self.config.game_learning_rate(role)
-                rate = scheduled_learning_rate(self.config, base, self.progress)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = self.learning_rate(role)
             self.method.play_round(self, self.tau())
             self.round += 1
         if self.device.type == "cuda":
@@ -127,12 +152,9 @@ class Replica:
 
     @torch.no_grad()
     def follow(self, role: str, decay: float) -> None:
-        """Moves the running mean of a player: decay times itself plus the rest of the player.
-
-        Early on the decay is less, (1+t)/(10+t) after t updates, so that the start is forgotten.
-        """
-        updates = self.updates[role] - self.config.pretraining(role)
-        decay = min(decay, (1.0 + updates) / (10.0 + updates))
+        """Moves the running mean of a player: decay (see `average_decay`) times itself plus the
+        rest of the player."""
+        decay = average_decay(decay, self.updates[role] - self.config.pretraining(role))
         mean, now = self.averages[role].state_dict(), self.players[role].state_dict()
         for name, tensor in mean.items():
             tensor.lerp_(now[name], 1.0 - decay)
@@ -187,7 +209,8 @@ class Replica:
         """Remember the scored player as it is now if it beats every earlier check."""
         if valid_score > self.best_valid_score:
             self.best_valid_score, self.best_step = valid_score, self.step
-            self._best_player = copy.deepcopy(self.players[self.scored].state_dict())
+            player = self.players[self.scored].state_dict()
+            self._best_player = {name: value.clone() for name, value in player.items()}
 
     def test_best(self) -> tuple[Scores, Detail | None]:
         """Test scores of the player kept by `keep_if_best`, and image by image where there is

@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdgan_core.draws import Generators
+
 
 def label_probs(truth: Tensor, classes: int) -> Tensor:
     """(B, K) p_u(y|x), one-hot where an image has one label. classes: K."""
     return truth if truth.is_floating_point() else F.one_hot(truth, classes)
 
 
-def true_labels(truth: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+def true_labels(truth: Tensor, samples: int, generator: Generators) -> Tensor:
     """(k, B) labels drawn from p_u(y|x), line 4 of Algorithm 1.
 
     One label an image needs no draw: it is every draw, so k is 1.
@@ -29,6 +31,9 @@ def true_labels(truth: Tensor, samples: int, generator: torch.Generator) -> Tens
     """
     if not truth.is_floating_point():
         return truth.unsqueeze(-2)
+    if not isinstance(generator, torch.Generator):
+        each = zip(truth, generator, strict=True)
+        return torch.stack([true_labels(one, samples, own) for one, own in each])
     return torch.multinomial(truth, samples, replacement=True, generator=generator).T
 
 

@@ -18,7 +18,8 @@ from kdgan_core.truth import label_pairs
 
 if TYPE_CHECKING:
     from kdgan_core.config import TrialConfig
-    from kdgan_core.replica import Replica
+    from kdgan_core.draws import Generators, Scalar
+    from kdgan_core.methods.method import Training
 
 
 class Shared(NamedTuple):
@@ -47,7 +48,7 @@ def fused_updates(config: TrialConfig) -> int:
     return 1 if config.schedule == "fused" else 0
 
 
-def shared_forward(replica: Replica) -> Shared:
+def shared_forward(replica: Training) -> Shared:
     """The next minibatch of C's stream and one forward of every player on it."""
     inputs, truth = replica.streams["classifier"].next()
     scores = {
@@ -56,7 +57,7 @@ def shared_forward(replica: Replica) -> Shared:
     return Shared(inputs, truth, scores, {role: one.detach() for role, one in scores.items()})
 
 
-def discriminator_updates(replica: Replica) -> int:
+def discriminator_updates(replica: Training) -> int:
     """Updates of D in this round; the first has its head start in front.
 
     Pretraining leaves D a classifier, whose scores say which label is likelier and not whether a
@@ -67,27 +68,27 @@ def discriminator_updates(replica: Replica) -> int:
 
 
 @torch.no_grad()
-def pseudo_logits(replica: Replica, role: str, inputs: Any) -> Tensor:
+def pseudo_logits(replica: Training, role: str, inputs: Any) -> Tensor:
     """(B, K) logits of the player whose pseudo labels D is to tell from the true ones."""
     is_authors = replica.config.estimator == "authors"
     return replica.players[role](inputs, replica.dropout[role] if is_authors else None)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
-def rejection(replica: Replica, inputs: Any) -> Tensor:
+def rejection(replica: Training, inputs: Any) -> Tensor:
     """(B, K) log(1 - p_d(x, y)) of every label."""
     return log_rejection(pseudo_logits(replica, "discriminator", inputs))
 
 
 @torch.no_grad()
-def note_rejection(replica: Replica, role: str, logits: Tensor, rewards: Tensor) -> None:
+def note_rejection(replica: Training, role: str, logits: Tensor, rewards: Tensor) -> None:
     """Notes E_p[log(1 - p_d)] of a learner. logits, rewards: (B, K)."""
     replica.note(f"rejection_{role}", (logits.softmax(dim=-1) * rewards).sum(dim=-1).mean(-1))
 
 
 def adversarial_loss(
-    replica: Replica, logits: Tensor, rewards: Tensor, truth: Tensor, tau: float,
-    noise: torch.Generator | None = None,
+    replica: Training, logits: Tensor, rewards: Tensor, truth: Tensor, tau: Scalar,
+    noise: Generators | None = None,
 ) -> Tensor:  # fmt: skip
     """The configured estimator of Eq. 8 for one batch.
 

@@ -10,7 +10,6 @@ minibatch and one forward of each player for a round's three updates (`schedule=
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -36,10 +35,11 @@ from kdgan_core.methods.pupil import distillation
 from kdgan_core.truth import label_pairs, label_probs, true_labels
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from kdgan_core.draws import Scalar
+    from kdgan_core.methods.method import Training
 
 
-def play_round(replica: Replica, tau: float) -> None:
+def play_round(replica: Training, tau: Scalar) -> None:
     """The round's updates of D, then of T, then of C, each on its own minibatches; with
     schedule=fused the last of D and the first of T and C are one."""
     shared = fused_updates(replica.config)
@@ -53,7 +53,7 @@ def play_round(replica: Replica, tau: float) -> None:
         classifier_step(replica, tau)
 
 
-def fused_step(replica: Replica, tau: float) -> None:
+def fused_step(replica: Training, tau: Scalar) -> None:
     """One update of D, T and C from one forward each on one minibatch, in training mode.
 
     All three losses are those of the players before the update. The targets of T and C are each
@@ -79,7 +79,7 @@ def fused_step(replica: Replica, tau: float) -> None:
     _follow_teacher(replica)
 
 
-def discriminator_step(replica: Replica) -> None:
+def discriminator_step(replica: Training) -> None:
     """One update of D on a minibatch of its own."""
     inputs, truth = replica.streams["discriminator"].next()
     logits = [pseudo_logits(replica, role, inputs) for role in ("classifier", "teacher")]
@@ -88,7 +88,7 @@ def discriminator_step(replica: Replica) -> None:
 
 
 def discriminator_objective(
-    replica: Replica, scores: Tensor, logits: list[Tensor], truth: Tensor
+    replica: Training, scores: Tensor, logits: list[Tensor], truth: Tensor
 ) -> Tensor:
     """What D descends, minus line 5 of Algorithm 1 with pseudo labels drawn from p_c and p_t.
 
@@ -102,34 +102,34 @@ def discriminator_objective(
     if config.estimator == "expectation":
         loss = expected_discriminator_loss(
             scores, label_probs(truth, scores.shape[-1]), logits[0].softmax(dim=-1),
-            logits[1].softmax(dim=-1), config.alpha, smoothing,
+            logits[1].softmax(dim=-1), replica.alpha, smoothing,
         )  # fmt: skip
     elif config.estimator == "authors":
         rows, labels = label_pairs(truth)
         drawn = [sample_labels(one[rows], config.negatives, replica.noise) for one in logits]
         loss = authors_discriminator_loss(
-            scores[rows], labels, drawn[0], drawn[1], config.alpha, config.positives
+            scores[rows], labels, drawn[0], drawn[1], replica.alpha, config.positives
         )
     else:
         drawn = [sample_labels(one, config.samples, replica.noise) for one in logits]
         true = true_labels(truth, config.samples, replica.noise)
-        loss = discriminator_loss(scores, true, drawn[0], drawn[1], config.alpha, smoothing)
+        loss = discriminator_loss(scores, true, drawn[0], drawn[1], replica.alpha, smoothing)
     replica.note("loss_discriminator", loss)
     return loss
 
 
-def teacher_step(replica: Replica, tau: float) -> None:
+def teacher_step(replica: Training, tau: Scalar) -> None:
     """One update of T on a minibatch of its own, and of its running mean."""
     _learner_step(replica, tau, "teacher")
     _follow_teacher(replica)
 
 
-def classifier_step(replica: Replica, tau: float) -> None:
+def classifier_step(replica: Training, tau: Scalar) -> None:
     """One update of C on a minibatch of its own."""
     _learner_step(replica, tau, "classifier")
 
 
-def _learner_step(replica: Replica, tau: float, role: str) -> None:
+def _learner_step(replica: Training, tau: Scalar, role: str) -> None:
     inputs, truth = replica.streams[role].next()
     logits = replica.players[role](inputs, replica.dropout[role])
     with torch.no_grad():
@@ -139,8 +139,8 @@ def _learner_step(replica: Replica, tau: float, role: str) -> None:
 
 
 def learner_objective(
-    replica: Replica, role: str, logits: Tensor, rewards: Tensor, targets: Tensor, truth: Tensor,
-    tau: float,
+    replica: Training, role: str, logits: Tensor, rewards: Tensor, targets: Tensor, truth: Tensor,
+    tau: Scalar,
 ) -> Tensor:  # fmt: skip
     """What T or C descends: T (1 - alpha) E_{q_t}[log(1 - p_d)] + gamma L_DS^t (line 8), C
     alpha E_{q_c}[log(1 - p_d)] + beta L_DS^c (line 11).
@@ -169,27 +169,24 @@ def learner_objective(
 class _Weights(NamedTuple):
     """Of a learner's terms."""
 
-    adversarial: float
-    distillation: float
+    adversarial: Scalar
+    distillation: Scalar
     label: float
 
 
-def _learner_weights(replica: Replica, role: str) -> _Weights:
+def _learner_weights(replica: Training, role: str) -> _Weights:
     config = replica.config
     if role == "classifier":
-        return _Weights(config.alpha, config.beta, config.classifier_label_weight)
-    gamma = config.gamma
-    if config.gamma_schedule == "cosine":
-        gamma *= 0.5 * (1.0 + math.cos(math.pi * replica.progress))
-    return _Weights(1.0 - config.alpha, gamma, config.teacher_label_weight)
+        return _Weights(replica.alpha, replica.beta, config.classifier_label_weight)
+    return _Weights(1.0 - replica.alpha, replica.gamma, config.teacher_label_weight)
 
 
-def _follow_teacher(replica: Replica) -> None:
+def _follow_teacher(replica: Training) -> None:
     if replica.config.teacher_average > 0.0:
         replica.follow("teacher", replica.config.teacher_average)
 
 
-def target_player(replica: Replica, role: str) -> torch.nn.Module:
+def target_player(replica: Training, role: str) -> torch.nn.Module:
     """Who gives the distillation targets of a learner, in eval mode: the other one, or T's
     running mean."""
     if role == "teacher":

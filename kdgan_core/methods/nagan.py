@@ -24,10 +24,11 @@ from kdgan_core.methods.adversarial import (
 from kdgan_core.truth import label_pairs, label_probs, true_labels
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from kdgan_core.draws import Scalar
+    from kdgan_core.methods.method import Training
 
 
-def play_round(replica: Replica, tau: float) -> None:
+def play_round(replica: Training, tau: Scalar) -> None:
     """The round's updates of D, then those of C, each on its own minibatches; with schedule=fused
     the last of D and the first of C are one."""
     shared = fused_updates(replica.config)
@@ -39,7 +40,7 @@ def play_round(replica: Replica, tau: float) -> None:
         classifier_step(replica, tau)
 
 
-def fused_step(replica: Replica, tau: float) -> None:
+def fused_step(replica: Training, tau: Scalar) -> None:
     """One update of D and of C from one forward each on one minibatch, in training mode."""
     forward = shared_forward(replica)
     judged = discriminator_objective(
@@ -51,7 +52,7 @@ def fused_step(replica: Replica, tau: float) -> None:
     replica.descend_together({"discriminator": judged, "classifier": learned})
 
 
-def discriminator_step(replica: Replica) -> None:
+def discriminator_step(replica: Training) -> None:
     """One update of D on a minibatch of its own."""
     inputs, truth = replica.streams["discriminator"].next()
     logits = pseudo_logits(replica, "classifier", inputs)
@@ -60,7 +61,7 @@ def discriminator_step(replica: Replica) -> None:
 
 
 def discriminator_objective(
-    replica: Replica, scores: Tensor, logits: Tensor, truth: Tensor
+    replica: Training, scores: Tensor, logits: Tensor, truth: Tensor
 ) -> Tensor:
     """What D descends, minus Eq. 1 with pseudo labels drawn from p_c, or the authors' code's loss.
 
@@ -88,7 +89,7 @@ def discriminator_objective(
     return loss
 
 
-def classifier_step(replica: Replica, tau: float) -> None:
+def classifier_step(replica: Training, tau: Scalar) -> None:
     """One update of C on a minibatch of its own."""
     inputs, truth = replica.streams["classifier"].next()
     logits = replica.players["classifier"](inputs, replica.dropout["classifier"])
@@ -98,7 +99,7 @@ def classifier_step(replica: Replica, tau: float) -> None:
 
 
 def classifier_objective(
-    replica: Replica, logits: Tensor, rewards: Tensor, truth: Tensor, tau: float
+    replica: Training, logits: Tensor, rewards: Tensor, truth: Tensor, tau: Scalar
 ) -> Tensor:
     """What C descends: E_{p_c}[log(1 - p_d)] by the configured estimator of Eq. 8.
 
