@@ -21,6 +21,7 @@ from torch import Tensor
 
 from kdgan_core.draws import Generators, Scalar, exponential, per_replica
 from kdgan_core.losses import DRAWS
+from kdgan_core.truth import one_hot
 
 
 class ConcreteSample(NamedTuple):
@@ -137,7 +138,7 @@ def straight_through(
     del control_variate
     draw = concrete_sample(logits, tau, samples, generator)
     relaxed = F.softmax(draw.scaled, dim=-1)
-    discrete = F.one_hot(draw.labels, logits.shape[-1]).to(relaxed.dtype)
+    discrete = one_hot(draw.labels, logits.shape[-1]).to(relaxed.dtype)
     through = discrete + relaxed - relaxed.detach()
     return (through * rewards.unsqueeze(-3)).sum(dim=-1).mean(DRAWS)
 

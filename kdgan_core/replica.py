@@ -31,6 +31,15 @@ def average_decay(decay: float, updates: int) -> float:
     return min(decay, (1.0 + updates) / (10.0 + updates))
 
 
+def _lay_out_as_weights(optimizer: torch.optim.Adam) -> None:
+    """Gives Adam's moments the weights' memory format, which the fused one takes for granted; a
+    stack, whose checkpoint it may be, has another."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
 class Replica:
     """The players of one seed and all that their updates draw on.
 
@@ -165,6 +174,12 @@ class Replica:
         self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._counts[name] = self._counts.get(name, 0) + 1
 
+    def add_notes(self, sums: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
+        """Adds what was summed up elsewhere, and how often."""
+        for name, total in sums.items():
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._counts[name] = self._counts.get(name, 0) + counts[name]
+
     def read_notes(self) -> dict[str, float]:
         """Means of what was noted since the last call."""
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
@@ -230,7 +245,7 @@ class Replica:
             "players": {role: player.state_dict() for role, player in self.players.items()},
             "optimizers": {role: adam.state_dict() for role, adam in self.optimizers.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
-            "generators": {name: g.get_state() for name, g in self._generators().items()},
+            "generators": {name: g.get_state() for name, g in self.generators().items()},
             "averages": {role: player.state_dict() for role, player in self.averages.items()},
             "updates": self.updates,
             "seconds": self.seconds,
@@ -245,8 +260,9 @@ class Replica:
         for role in self.players:
             self.players[role].load_state_dict(state["players"][role])
             self.optimizers[role].load_state_dict(state["optimizers"][role])
+            _lay_out_as_weights(self.optimizers[role])
             self.streams[role].load_state_dict(state["streams"][role])
-        for name, generator in self._generators().items():
+        for name, generator in self.generators().items():
             generator.set_state(state["generators"][name].cpu())
         for role, player in self.averages.items():
             player.load_state_dict(state["averages"][role])
@@ -270,7 +286,7 @@ class Replica:
         self.pretrain_seconds += seconds
         return player
 
-    def _generators(self) -> dict[str, torch.Generator]:
+    def generators(self) -> dict[str, torch.Generator]:
         """Every random stream of the seed, by name."""
         streams = {f"batches {role}": s.generator for role, s in self.streams.items()}
         dropout = {f"dropout {role}": generator for role, generator in self.dropout.items()}

@@ -8,15 +8,24 @@ replicas have R in front.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kdgan_core.draws import Generators
 
 
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """(..., K) whole numbers, 1 at the label and else 0; unlike torch's asks nothing of the host.
+
+    Args:
+        labels: (...) in [0, K).
+        classes: K.
+    """
+    return (labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)).long()
+
+
 def label_probs(truth: Tensor, classes: int) -> Tensor:
     """(B, K) p_u(y|x), one-hot where an image has one label. classes: K."""
-    return truth if truth.is_floating_point() else F.one_hot(truth, classes)
+    return truth if truth.is_floating_point() else one_hot(truth, classes)
 
 
 def true_labels(truth: Tensor, samples: int, generator: Generators) -> Tensor:
