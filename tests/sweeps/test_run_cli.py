@@ -53,6 +53,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["digits", "--set", "steps=many"], ["steps='many'", "whole number"]),
         (["digits", "--set", "dataset=mnist"], ["dataset='mnist'"]),
         (["digits", "--seeds", "0"], ["seeds=0"]),
+        (["digits", "--pack", "many"], ["'many' is not auto, none or a number above 0"]),
+        (["digits", "--pack", "0"], ["'0' is not auto"]),
         (["digits", "--trials", "0"], ["trials=0"]),
         (["digits", "--train-size", "5"], ["train_size=5"]),
         (["digits", "--train-size", "1200"], ["train_size=1200", "1,297"]),
