@@ -1,7 +1,6 @@
 """KDGAN as one would write it down from the paper: the baseline of every claim about speed.
 
-    python benchmarks/naive.py [--cells 2] [--seeds 3] [--steps 500]     (sweeps them with Ray Tune)
-    python benchmarks/naive.py --accuracy [--seeds 5]                    (its scores beside ours)
+    python benchmarks/naive.py [--cells 2] [--seeds 3] [--steps 500]
 
 It shares with the product a trial's configuration, the images that a seed draws, and nothing else:
 Algorithm 1 with a DataLoader for each player and images augmented one by one, modules in torch's
@@ -10,8 +9,9 @@ trial, validation in small batches, losses read at every step. A sweep is a func
 Ray Tune, a process for every trial, logged by Ray's MLflow callback.
 
 It is held to the same work: players, images, minibatches, augmentation, estimator and samples,
-updates, learning rates, validation checks, and scores of the same quality. It has no checkpoints
-and cannot resume. What is slow here is what is slow in such programs: nothing was added to it.
+updates, learning rates, validation checks; benchmarks/agreement.py shows that it comes to the same
+accuracy. It has no checkpoints and cannot resume. What is slow here is what is slow in such
+programs: nothing was added to make it so.
 """
 
 from __future__ import annotations
@@ -81,39 +81,27 @@ class Images(Dataset[Batch]):
         return moved.squeeze(0), self.labels[index]
 
 
-class MLP(nn.Module):
+def mlp(dropout: float) -> nn.Module:
     """C: 784-800-800-10."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(784, 800), nn.ReLU(), nn.Dropout(dropout),
-            nn.Linear(800, 800), nn.ReLU(), nn.Dropout(dropout), nn.Linear(800, 10),
-        )  # fmt: skip
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)  # type: ignore[no-any-return]
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(784, 800), nn.ReLU(), nn.Dropout(dropout),
+        nn.Linear(800, 800), nn.ReLU(), nn.Dropout(dropout), nn.Linear(800, 10),
+    )  # fmt: skip
 
 
-class LeNet(nn.Module):
+def lenet(dropout: float) -> nn.Module:
     """T and D: two convolutions of 20 5x5 kernels with pooling, 500, 10."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(20, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(320, 500), nn.ReLU(), nn.Dropout(dropout), nn.Linear(500, 10),
-        )  # fmt: skip
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)  # type: ignore[no-any-return]
+    return nn.Sequential(
+        nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(20, 20, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(320, 500), nn.ReLU(), nn.Dropout(dropout), nn.Linear(500, 10),
+    )  # fmt: skip
 
 
 def new_player(role: str, config: TrialConfig) -> nn.Module:
     """A player with Xavier weights and no biases."""
     is_classifier = role == "classifier"
-    player = MLP(config.classifier_dropout) if is_classifier else LeNet(config.teacher_dropout)
+    player = mlp(config.classifier_dropout) if is_classifier else lenet(config.teacher_dropout)
     for parameter in player.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
@@ -366,15 +354,20 @@ def train_cell(values: dict[str, Any]) -> None:
     config = TrialConfig.from_dict(values["cell"])
     scores = [train_seed(config, seed, data_dir, tune.report) for seed in config.seeds]
     found = {f"test_accuracy/seed_{one.seed}": one.test for one in scores}
-    tune.report({**found, "test_accuracy": statistics.fmean(one.test for one in scores)})
+    found["test_accuracy"] = statistics.fmean(one.test for one in scores)
+    tune.report({**found, "seconds": sum(one.seconds for one in scores)})
 
 
-def sweep(cells: list[TrialConfig], data_dir: Path, folder: Path) -> None:
-    """Trains the cells with Ray Tune, one a core, and logs them to mlflow.db in the folder."""
+def sweep(cells: list[TrialConfig], data_dir: Path, folder: Path) -> list[float]:
+    """Trains the cells with Ray Tune, one a core, and logs them to mlflow.db in the folder.
+
+    Returns:
+        Seconds of each cell's training, all seeds, pretraining included.
+    """
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    tune.run(
+    ended = tune.run(
         train_cell,
         config={
             "cell": tune.grid_search([cell.as_dict() for cell in cells]),
@@ -389,61 +382,24 @@ def sweep(cells: list[TrialConfig], data_dir: Path, folder: Path) -> None:
         ],
         verbose=0,
     )
+    return [float(trial.last_result["seconds"]) for trial in ended.trials]
 
 
-def compare(seeds: int, steps: int, pretrain_steps: int, data_dir: Path | None) -> None:
-    """Prints test accuracies of both programs, seed by seed, and their paired difference."""
-    import tempfile
-
-    from analysis.stats import t_interval
-    from benchmarks.common import mnist_config, print_table, schedules, with_schedule
-    from kdgan_core import run_trial
-
-    torch.set_num_threads(1)
-    config = mnist_config(
-        steps=steps, pretrain_steps=pretrain_steps, seeds=tuple(range(seeds))
-    )  # fmt: skip
-    found = {"naive": [train_seed(config, seed, data_dir).test for seed in config.seeds]}
-    with tempfile.TemporaryDirectory() as cache:
-        for name in schedules():
-            result = run_trial(
-                with_schedule(config, name), data_dir=data_dir, cache_dir=Path(cache), device="cpu"
-            )
-            found[name] = [seed.test_score or 0.0 for seed in result.seeds]
-    rows = []
-    for name, scores in found.items():
-        pairs = zip(scores, found["naive"], strict=True)
-        less = t_interval([one - other for one, other in pairs])
-        rows.append(
-            (name, f"{statistics.fmean(scores):.4f}", f"{less.mean:+.4f}",
-             f"[{less.low:+.4f}, {less.high:+.4f}]", " ".join(f"{s:.4f}" for s in scores))
-        )  # fmt: skip
-    print_table(("test accuracy", "mean", "less naive's", "95 % t interval", "seeds"), rows)
-
-
-def main() -> int:
+def main() -> None:
     from benchmarks.common import mnist_config
     from kdgan_core.data.fetch import default_data_dir
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--accuracy", action="store_true", help="scores beside the product's")
-    parser.add_argument("--cells", type=int, default=2, help="of a sweep over beta")
+    parser.add_argument("--cells", type=int, default=2, help="levels of beta")
     parser.add_argument("--seeds", type=int, default=3, help="of a cell")
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--pretrain-steps", type=int, default=1500)
-    parser.add_argument("--folder", type=Path, default=Path("."), help="for mlflow.db and ray/")
+    parser.add_argument("--folder", type=Path, default=Path(), help="for mlflow.db and ray/")
     parser.add_argument("--data-dir", type=Path, default=None)
     asked = parser.parse_args()
-    data_dir = asked.data_dir or default_data_dir()
-    if asked.accuracy:
-        compare(asked.seeds, asked.steps, asked.pretrain_steps, data_dir)
-        return 0
-    changes = {"steps": asked.steps, "pretrain_steps": asked.pretrain_steps}
-    config = mnist_config(seeds=tuple(range(asked.seeds)), **changes)
+    config = mnist_config(seeds=tuple(range(asked.seeds)), steps=asked.steps)
     cells = [config.replace(beta=2.0**power) for power in range(asked.cells)]
-    sweep(cells, data_dir, asked.folder)
-    return 0
+    sweep(cells, asked.data_dir or default_data_dir(), asked.folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
