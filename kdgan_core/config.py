@@ -22,6 +22,7 @@ from kdgan_core.names import (
     ESTIMATORS,
     METHODS,
     RECOMMENDERS,
+    SCHEDULES,
     TAG_DATASETS,
     TAU_KINDS,
 )
@@ -159,6 +160,11 @@ class TrialConfig:
     )  # fmt: skip
 
     steps: int = knob(3000, "updates of the classifier", low=1)
+    schedule: str = knob(
+        "alternating", "kdgan, nagan: every update has a minibatch and forwards of its own, as in"
+        " Algorithm 1, or a round's first update of each player shares one minibatch and one"
+        " forward of each, dropout on; further ones are alternating", choices=SCHEDULES,
+    )  # fmt: skip
     discriminator_steps: int = knob(1, "updates of D in a round of Algorithm 1", low=0)
     teacher_steps: int = knob(1, "updates of T in a round of Algorithm 1", low=0)
     classifier_steps: int = knob(1, "updates of C in a round of Algorithm 1", low=1)

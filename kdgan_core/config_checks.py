@@ -46,11 +46,23 @@ def check_together(config: TrialConfig) -> None:
         raise ValueError(
             f"player='teacher' goes with method='supervised' alone, not with {config.method!r}"
         )
+    if config.schedule == "fused":
+        _check_fused(config)
     if config.evaluations > config.rounds:
         raise ValueError(
             f"evaluations={config.evaluations} is more than the {config.rounds} rounds of"
             f" training: lower it or raise steps={config.steps}"
         )
+
+
+def _check_fused(config: TrialConfig) -> None:
+    names = {"kdgan": ("discriminator_steps", "teacher_steps"), "nagan": ("discriminator_steps",)}
+    for name in names.get(config.method, ()):
+        if getattr(config, name) == 0:
+            raise ValueError(
+                f"{name}=0 does not go with schedule='fused', which updates every player in every"
+                " round: give at least 1, or use schedule='alternating'"
+            )
 
 
 def _check_images(config: TrialConfig) -> None:

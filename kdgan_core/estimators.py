@@ -6,7 +6,8 @@ scalar whose *gradient* with respect to `logits` is the estimate, averaged over 
 k samples; its value means nothing. `docs/estimators.md` has their measured variance, bias and
 accuracy, and why one is the default.
 
-Shapes: logits (B, K), rewards (B, K) = log(1 - p_d(x, y)) for every label, detached.
+Shapes: logits (B, K), rewards (B, K) = log(1 - p_d(x, y)) for every label, detached. Those of R
+stacked replicas have R in front, with (R,) temperatures and R generators, and give (R,).
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdgan_core.draws import Generators, Scalar, exponential, per_replica
+from kdgan_core.losses import DRAWS
+from kdgan_core.truth import one_hot
+
 
 class ConcreteSample(NamedTuple):
     """k draws per image from the concrete distribution (Eq. 9)."""
@@ -26,15 +31,15 @@ class ConcreteSample(NamedTuple):
     labels: Tensor  # (k, B): argmax of y, an exact draw from p whatever tau is
 
 
-def gumbel(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
+def gumbel(shape: tuple[int, ...], generator: Generators, like: Tensor) -> Tensor:
     """Gumbel(0, 1) noise, g = -log(-log u), as minus the log of an exponential draw."""
-    noise = torch.empty(shape, device=like.device, dtype=like.dtype)
+    noise = exponential(shape, generator, like)
     tiny = torch.finfo(like.dtype).tiny  # a draw of exactly 0 would be an infinite g
-    return -noise.exponential_(generator=generator).clamp_min_(tiny).log_()
+    return -noise.clamp_min_(tiny).log_()
 
 
 def concrete_sample(
-    logits: Tensor, tau: float, samples: int, generator: torch.Generator
+    logits: Tensor, tau: Scalar, samples: int, generator: Generators
 ) -> ConcreteSample:
     """`samples` draws per image of y = softmax((log p + g) / tau), p = softmax(logits).
 
@@ -44,15 +49,15 @@ def concrete_sample(
         samples: k.
         generator: on the device of the logits.
     """
-    log_p = F.log_softmax(logits, dim=1)
-    perturbed = log_p + gumbel((samples, *logits.shape), generator, logits)
-    return ConcreteSample(perturbed / tau, perturbed.argmax(dim=2))
+    log_p = F.log_softmax(logits, dim=-1).unsqueeze(-3)
+    perturbed = log_p + gumbel((samples, *logits.shape[-2:]), generator, logits)
+    return ConcreteSample(perturbed / per_replica(tau, perturbed), perturbed.argmax(dim=-1))
 
 
-def sample_labels(logits: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+def sample_labels(logits: Tensor, samples: int, generator: Generators) -> Tensor:
     """(k, B) labels drawn from softmax(logits) by the Gumbel-max trick. logits: (B, K)."""
-    noise = gumbel((samples, *logits.shape), generator, logits)
-    return (logits + noise).argmax(dim=2)
+    noise = gumbel((samples, *logits.shape[-2:]), generator, logits)
+    return (logits.unsqueeze(-3) + noise).argmax(dim=-1)
 
 
 def advantages(rewards: Tensor, labels: Tensor, control_variate: bool) -> Tensor:
@@ -66,20 +71,20 @@ def advantages(rewards: Tensor, labels: Tensor, control_variate: bool) -> Tensor
         labels: (k, B).
         control_variate: subtract the baseline; with one sample there is none to subtract.
     """
-    drawn = rewards.T.gather(0, labels)
-    count = labels.shape[0]
+    drawn = rewards.mT.gather(-2, labels)
+    count = labels.shape[-2]
     if not control_variate or count == 1:
         return drawn
-    return (drawn - drawn.mean(dim=0)) * (count / (count - 1))
+    return (drawn - drawn.mean(dim=-2, keepdim=True)) * (count / (count - 1))
 
 
 def concrete(
     logits: Tensor,
     rewards: Tensor,
-    tau: float,
+    tau: Scalar,
     samples: int,
     control_variate: bool,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """Log of the relaxed sample's chosen component, log y[z], times the reward.
 
@@ -87,18 +92,18 @@ def concrete(
     gradient lives on the rare near-ties.
     """
     draw = concrete_sample(logits, tau, samples, generator)
-    log_y = F.log_softmax(draw.scaled, dim=2)
-    chosen = log_y.gather(2, draw.labels.unsqueeze(2)).squeeze(2)
-    return (chosen * advantages(rewards, draw.labels, control_variate)).mean()
+    log_y = F.log_softmax(draw.scaled, dim=-1)
+    chosen = log_y.gather(-1, draw.labels.unsqueeze(-1)).squeeze(-1)
+    return (chosen * advantages(rewards, draw.labels, control_variate)).mean(DRAWS)
 
 
 def density(
     logits: Tensor,
     rewards: Tensor,
-    tau: float,
+    tau: Scalar,
     samples: int,
     control_variate: bool,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """Log density of the concrete distribution at the relaxed sample, times the reward.
 
@@ -108,20 +113,21 @@ def density(
     the estimate does not depend on it.
     """
     draw = concrete_sample(logits.detach(), tau, samples, generator)
-    log_y = F.log_softmax(draw.scaled, dim=2)
-    log_p = F.log_softmax(logits, dim=1)
-    classes = logits.shape[1]
-    log_q = log_p.sum(dim=1) - classes * torch.logsumexp(log_p - tau * log_y, dim=2)
-    return (log_q * advantages(rewards, draw.labels, control_variate)).mean()
+    log_y = F.log_softmax(draw.scaled, dim=-1)
+    log_p = F.log_softmax(logits, dim=-1).unsqueeze(-3)
+    classes = logits.shape[-1]
+    spread = torch.logsumexp(log_p - per_replica(tau, log_y) * log_y, dim=-1)
+    log_q = log_p.sum(dim=-1) - classes * spread
+    return (log_q * advantages(rewards, draw.labels, control_variate)).mean(DRAWS)
 
 
 def straight_through(
     logits: Tensor,
     rewards: Tensor,
-    tau: float,
+    tau: Scalar,
     samples: int,
     control_variate: bool,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """Discrete label forward, relaxed sample backward (Jang et al. 2017).
 
@@ -131,48 +137,48 @@ def straight_through(
     """
     del control_variate
     draw = concrete_sample(logits, tau, samples, generator)
-    relaxed = F.softmax(draw.scaled, dim=2)
-    discrete = F.one_hot(draw.labels, logits.shape[1]).to(relaxed.dtype)
+    relaxed = F.softmax(draw.scaled, dim=-1)
+    discrete = one_hot(draw.labels, logits.shape[-1]).to(relaxed.dtype)
     through = discrete + relaxed - relaxed.detach()
-    return (through * rewards).sum(dim=2).mean()
+    return (through * rewards.unsqueeze(-3)).sum(dim=-1).mean(DRAWS)
 
 
 def score(
     logits: Tensor,
     rewards: Tensor,
-    tau: float,
+    tau: Scalar,
     samples: int,
     control_variate: bool,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """log p[z] times the reward: REINFORCE, the reading without tau (which has no effect)."""
     del tau
     labels = sample_labels(logits.detach(), samples, generator)
-    log_p = F.log_softmax(logits, dim=1)
-    chosen = log_p.T.gather(0, labels)
-    return (chosen * advantages(rewards, labels, control_variate)).mean()
+    log_p = F.log_softmax(logits, dim=-1)
+    chosen = log_p.mT.gather(-2, labels)
+    return (chosen * advantages(rewards, labels, control_variate)).mean(DRAWS)
 
 
 def expectation(
     logits: Tensor,
     rewards: Tensor,
-    tau: float,
+    tau: Scalar,
     samples: int,
     control_variate: bool,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """E_{y~p}[log(1 - p_d(x, y))] summed over the labels: exact, no sampling and no tau."""
     del tau, samples, control_variate, generator
-    return (F.softmax(logits, dim=1) * rewards).sum(dim=1).mean()
+    return (F.softmax(logits, dim=-1) * rewards).sum(dim=-1).mean(-1)
 
 
 def authors(
     logits: Tensor,
     rewards: Tensor,
-    tau: float,
+    tau: Scalar,
     samples: int,
     control_variate: bool,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """The authors' code: cross-entropy of sampled logits against D's acceptance of their labels.
 
@@ -183,12 +189,13 @@ def authors(
     del tau, control_variate
     labels = sample_labels(logits.detach(), samples, generator)
     acceptance = -torch.expm1(rewards)
-    return F.binary_cross_entropy_with_logits(
-        logits.T.gather(0, labels), acceptance.T.gather(0, labels)
-    )
+    drawn, wanted = logits.mT.gather(-2, labels), acceptance.mT.gather(-2, labels)
+    if logits.dim() == 2:
+        return F.binary_cross_entropy_with_logits(drawn, wanted)
+    return F.binary_cross_entropy_with_logits(drawn, wanted, reduction="none").mean(DRAWS)
 
 
-Estimator = Callable[[Tensor, Tensor, float, int, bool, torch.Generator], Tensor]
+Estimator = Callable[[Tensor, Tensor, Scalar, int, bool, Generators], Tensor]
 
 ESTIMATORS: dict[str, Estimator] = {
     "concrete": concrete,

@@ -1,7 +1,8 @@
 """One pure function per loss term of KDGAN; each reduces to a mean over the batch.
 
 Shapes: B images, K labels, k sampled labels an image. Targets and rewards are constants: pass them
-detached. Equation numbers are those of the paper (NeurIPS 2018).
+detached. Tensors of R stacked replicas have R in front: their loss is (R,), and a weight may be
+(R,) too. Equation numbers are those of the paper (NeurIPS 2018).
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kdgan_core.draws import Generators, Scalar, normal, per_replica, uniform
 from kdgan_core.truth import label_probs
+
+DRAWS = (-2, -1)  # the dimensions of sampled labels (k, B)
 
 
 def log_rejection(scores: Tensor) -> Tensor:
@@ -27,7 +31,7 @@ def discriminator_loss(
     labels: Tensor,
     classifier_labels: Tensor,
     teacher_labels: Tensor,
-    alpha: float,
+    alpha: Scalar,
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """What D descends: minus the objective of Algorithm 1, line 5.
@@ -42,20 +46,21 @@ def discriminator_loss(
         alpha: weight of the classifier's pseudo labels, in [0, 1].
         label_smoothing: s; log p_d(x, y) becomes (1-s) log p_d + s log(1 - p_d). Not in the paper.
     """
-    by_label = scores.T
+    by_label = scores.mT
     rejection = log_rejection(by_label)
-    accepted = F.logsigmoid(by_label.gather(0, labels))
-    positive = -torch.lerp(accepted, rejection.gather(0, labels), label_smoothing).mean()
-    classifier = -rejection.gather(0, classifier_labels).mean()
-    teacher = -rejection.gather(0, teacher_labels).mean()
+    accepted = F.logsigmoid(by_label.gather(-2, labels))
+    refused = rejection.gather(-2, labels)
+    positive = -torch.lerp(accepted, refused, label_smoothing).mean(DRAWS)
+    classifier = -rejection.gather(-2, classifier_labels).mean(DRAWS)
+    teacher = -rejection.gather(-2, teacher_labels).mean(DRAWS)
     return positive + alpha * classifier + (1.0 - alpha) * teacher
 
 
 def naive_discriminator_loss(scores: Tensor, labels: Tensor, classifier_labels: Tensor) -> Tensor:
     """What D descends in NaGAN: minus Eq. 1. Shapes as in `discriminator_loss`."""
-    by_label = scores.T
-    positive = -F.logsigmoid(by_label.gather(0, labels)).mean()
-    return positive - log_rejection(by_label).gather(0, classifier_labels).mean()
+    by_label = scores.mT
+    positive = -F.logsigmoid(by_label.gather(-2, labels)).mean(DRAWS)
+    return positive - log_rejection(by_label).gather(-2, classifier_labels).mean(DRAWS)
 
 
 def expected_discriminator_loss(
@@ -63,7 +68,7 @@ def expected_discriminator_loss(
     label_probs: Tensor,
     classifier_probs: Tensor,
     teacher_probs: Tensor,
-    alpha: float,
+    alpha: Scalar,
     label_smoothing: float = 0.0,
 ) -> Tensor:
     """`discriminator_loss` with its expectations over labels taken exactly.
@@ -76,11 +81,12 @@ def expected_discriminator_loss(
         alpha: weight of the classifier's pseudo labels, in [0, 1].
         label_smoothing: as in `discriminator_loss`.
     """
-    pseudo = alpha * classifier_probs + (1.0 - alpha) * teacher_probs
+    share = per_replica(alpha, classifier_probs)
+    pseudo = share * classifier_probs + (1.0 - share) * teacher_probs
     rejection = log_rejection(scores)
     accepted = torch.lerp(F.logsigmoid(scores), rejection, label_smoothing)
     value = label_probs * accepted + pseudo * rejection
-    return -value.sum(dim=1).mean()
+    return -value.sum(dim=-1).mean(-1)
 
 
 def authors_discriminator_loss(
@@ -88,7 +94,7 @@ def authors_discriminator_loss(
     labels: Tensor,
     classifier_labels: Tensor,
     teacher_labels: Tensor,
-    alpha: float,
+    alpha: Scalar,
     positives: int,
 ) -> Tensor:
     """What D descends in the authors' code: cross-entropy over two sets of labels an image.
@@ -105,12 +111,12 @@ def authors_discriminator_loss(
         alpha: as in Eq. 4.
         positives: P.
     """
-    by_label = scores.T
-    count = positives + len(classifier_labels)
-    true = positives * F.softplus(-by_label.gather(0, labels.unsqueeze(0)))
+    by_label = scores.mT
+    count = positives + classifier_labels.shape[-2]
+    true = (positives * F.softplus(-by_label.gather(-2, labels.unsqueeze(-2)))).sum(-2)
     false = F.softplus(by_label)
-    classifier = (true.sum(0) + false.gather(0, classifier_labels).sum(0)).mean() / count
-    teacher = (true.sum(0) + false.gather(0, teacher_labels).sum(0)).mean() / count
+    classifier = (true + false.gather(-2, classifier_labels).sum(-2)).mean(-1) / count
+    teacher = (true + false.gather(-2, teacher_labels).sum(-2)).mean(-1) / count
     return alpha * classifier + (1.0 - alpha) * teacher
 
 
@@ -119,7 +125,7 @@ def authors_naive_discriminator_loss(
     labels: Tensor,
     classifier_labels: Tensor,
     positives: int,
-    generator: torch.Generator,
+    generator: Generators,
 ) -> Tensor:
     """What D descends in the authors' code of NaGAN: cross-entropy against smoothed targets.
 
@@ -135,20 +141,21 @@ def authors_naive_discriminator_loss(
         positives: P.
         generator: of the targets, on the device of the scores.
     """
-    true = scores.gather(1, labels.unsqueeze(1)).expand(-1, positives).flatten()
-    drawn = classifier_labels[:, 0]
-    false = scores[0, drawn]
-    missed = drawn != labels[0]
-    kept = (missed & (missed.cumsum(0) <= len(drawn) // 2)).to(scores.dtype)
-    noise = torch.rand(len(true) + len(false), generator=generator, device=scores.device)
-    accepted, rejected = 0.7 + 0.3 * noise[: len(true)], 0.3 * noise[len(true) :]
-    positive = F.binary_cross_entropy_with_logits(true, accepted, reduction="sum")
-    negative = F.binary_cross_entropy_with_logits(false, rejected, weight=kept, reduction="sum")
-    return (positive + negative) / (len(true) + kept.sum())
+    true = scores.gather(-1, labels.unsqueeze(-1)).repeat_interleave(positives, -1).flatten(-2)
+    drawn = classifier_labels[..., 0]
+    false = scores[..., 0, :].gather(-1, drawn)
+    missed = drawn != labels[..., :1]
+    count = true.shape[-1]
+    kept = (missed & (missed.cumsum(-1) <= drawn.shape[-1] // 2)).to(scores.dtype)
+    noise = uniform((count + drawn.shape[-1],), generator, scores.device)
+    accepted, rejected = 0.7 + 0.3 * noise[..., :count], 0.3 * noise[..., count:]
+    positive = F.binary_cross_entropy_with_logits(true, accepted, reduction="none")
+    negative = F.binary_cross_entropy_with_logits(false, rejected, weight=kept, reduction="none")
+    return (positive.sum(-1) + negative.sum(-1)) / (count + kept.sum(-1))
 
 
 def noisy_logits(
-    logits: Tensor, form: str, ratio: float, sigma: float, generator: torch.Generator
+    logits: Tensor, form: str, ratio: float, sigma: float, generator: Generators
 ) -> Tensor:
     """The teacher's logits under multiplicative noise (Sau and Balasubramanian 2016).
 
@@ -161,12 +168,12 @@ def noisy_logits(
         sigma: spread of xi ~ N(0, sigma^2).
         generator: on the device of the logits.
     """
-    shape, device = logits.shape, logits.device
-    xi = sigma * torch.randn(shape, generator=generator, device=device, dtype=logits.dtype)
+    batch, classes = logits.shape[-2:]
+    xi = sigma * normal((batch, classes), generator, logits)
     if form == "authors":
-        kept = torch.rand(shape, generator=generator, device=device) >= ratio
+        kept = uniform((batch, classes), generator, logits.device) >= ratio
         return logits * (kept / (1.0 - ratio) + xi)
-    perturbed = torch.rand((len(logits), 1), generator=generator, device=device) < ratio
+    perturbed = uniform((batch, 1), generator, logits.device) < ratio
     return torch.where(perturbed, logits * (1.0 + xi), logits)
 
 
@@ -177,7 +184,7 @@ def l2_distillation(logits: Tensor, target_logits: Tensor) -> Tensor:
         logits: (B, K) of the player that learns.
         target_logits: (B, K) of the other one, a constant.
     """
-    return 0.5 * (logits - target_logits).square().sum(dim=1).mean()
+    return 0.5 * (logits - target_logits).square().sum(dim=-1).mean(-1)
 
 
 def kl_distillation(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
@@ -188,9 +195,10 @@ def kl_distillation(logits: Tensor, target_logits: Tensor, temperature: float) -
         target_logits: (B, K) of the other one, a constant.
         temperature: T, the distillation temperature (not tau).
     """
-    log_q = F.log_softmax(logits / temperature, dim=1)
-    log_p = F.log_softmax(target_logits / temperature, dim=1)
-    return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    log_q = F.log_softmax(logits / temperature, dim=-1)
+    log_p = F.log_softmax(target_logits / temperature, dim=-1)
+    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True)
+    return temperature**2 * (divergence.sum(DRAWS) / logits.shape[-2])
 
 
 def sigmoid_distillation(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
@@ -208,7 +216,7 @@ def sigmoid_distillation(logits: Tensor, target_logits: Tensor, temperature: flo
     presence = target.sigmoid()
     cross = F.binary_cross_entropy_with_logits(logits / temperature, presence, reduction="none")
     own = F.binary_cross_entropy_with_logits(target, presence, reduction="none")
-    return temperature**2 * (cross - own).sum(dim=1).mean()
+    return temperature**2 * (cross - own).sum(dim=-1).mean(-1)
 
 
 def supervised_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -218,7 +226,10 @@ def supervised_loss(logits: Tensor, truth: Tensor) -> Tensor:
         logits: (B, K).
         truth: (B,) whole numbers in [0, K), or (B, K) p_u where an image has several labels.
     """
-    return F.cross_entropy(logits, truth)
+    if logits.dim() == 2:
+        return F.cross_entropy(logits, truth)
+    apart = F.cross_entropy(logits.flatten(0, 1), truth.flatten(0, 1), reduction="none")
+    return apart.view(logits.shape[:2]).mean(-1)
 
 
 def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
@@ -228,8 +239,8 @@ def sigmoid_loss(logits: Tensor, truth: Tensor) -> Tensor:
         logits: (B, K).
         truth: (B,) labels, or (B, K) p_u, whose labels are those above 0.
     """
-    present = (label_probs(truth, logits.shape[1]) > 0).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(1).mean()
+    present = (label_probs(truth, logits.shape[-1]) > 0).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, present, reduction="none").sum(-1).mean(-1)
 
 
 def label_loss(kind: str, logits: Tensor, truth: Tensor) -> Tensor:

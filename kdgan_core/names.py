@@ -11,6 +11,7 @@ RECOMMENDERS = ("knn", "tagprop", "tagfeature", "relexample")
 ESTIMATORS = (
     "concrete", "density", "straight_through", "score", "expectation", "authors",
 )  # fmt: skip
+SCHEDULES = ("alternating", "fused")
 TAU_KINDS = ("exponential", "linear", "cosine", "constant")
 ARCHITECTURES = ("paper", "authors", "small")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,21 @@ from kdgan_core.methods import method_of
 from kdgan_core.players import PLAYERS, parameter_groups
 from kdgan_core.pretrain import fresh_player, pretrained_player, scheduled_learning_rate
 from kdgan_core.temperature import temperature
+
+
+def average_decay(decay: float, updates: int) -> float:
+    """Decay of a running mean after so many updates: early on (1+t)/(10+t), so that the start is
+    forgotten."""
+    return min(decay, (1.0 + updates) / (10.0 + updates))
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Adam) -> None:
+    """Gives Adam's moments the weights' memory format, which the fused one takes for granted; a
+    stack, whose checkpoint it may be, has another."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 class Replica:
@@ -89,6 +105,26 @@ class Replica:
         """Fraction of the rounds that are done, in [0, 1]."""
         return self.round / self.config.rounds
 
+    @property
+    def alpha(self) -> float:
+        return self.config.alpha
+
+    @property
+    def beta(self) -> float:
+        return self.config.beta
+
+    @property
+    def gamma(self) -> float:
+        """gamma now: it may fall over training."""
+        if self.config.gamma_schedule == "constant":
+            return self.config.gamma
+        return self.config.gamma * 0.5 * (1.0 + math.cos(math.pi * self.progress))
+
+    def learning_rate(self, role: str) -> float:
+        """Adam's step size of a player now."""
+        base = self.config.game_learning_rate(role)
+        return scheduled_learning_rate(self.config, base, self.progress)
+
     def tau(self) -> float:
         """The temperature now: the schedule's start in the first round, its end in the last."""
         last = max(1, self.config.rounds - 1)
@@ -99,10 +135,8 @@ class Replica:
         started = time.perf_counter()
         while self.round < round_number:
             for role, optimizer in self.optimizers.items():
-                base = self.config.game_learning_rate(role)
-                rate = scheduled_learning_rate(self.config, base, self.progress)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = self.learning_rate(role)
             self.method.play_round(self, self.tau())
             self.round += 1
         if self.device.type == "cuda":
@@ -111,20 +145,25 @@ class Replica:
 
     def descend(self, role: str, loss: Tensor) -> None:
         """One Adam step of the player on its loss; the other players get no gradient."""
-        optimizer = self.optimizers[role]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        self.updates[role] += 1
+        self.descend_together({role: loss})
+
+    def descend_together(self, losses: Mapping[str, Tensor]) -> None:
+        """One backward of all losses, which share no weight, then an Adam step of each player.
+
+        losses: role -> scalar that depends on the weights of that player alone.
+        """
+        for role in losses:
+            self.optimizers[role].zero_grad(set_to_none=True)
+        torch.autograd.backward(list(losses.values()))
+        for role in losses:
+            self.optimizers[role].step()
+            self.updates[role] += 1
 
     @torch.no_grad()
     def follow(self, role: str, decay: float) -> None:
-        """Moves the running mean of a player: decay times itself plus the rest of the player.
-
-        Early on the decay is less, (1+t)/(10+t) after t updates, so that the start is forgotten.
-        """
-        updates = self.updates[role] - self.config.pretraining(role)
-        decay = min(decay, (1.0 + updates) / (10.0 + updates))
+        """Moves the running mean of a player: decay (see `average_decay`) times itself plus the
+        rest of the player."""
+        decay = average_decay(decay, self.updates[role] - self.config.pretraining(role))
         mean, now = self.averages[role].state_dict(), self.players[role].state_dict()
         for name, tensor in mean.items():
             tensor.lerp_(now[name], 1.0 - decay)
@@ -134,6 +173,12 @@ class Replica:
         value = value.detach()
         self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._counts[name] = self._counts.get(name, 0) + 1
+
+    def add_notes(self, sums: Mapping[str, Tensor], counts: Mapping[str, int]) -> None:
+        """Adds what was summed up elsewhere, and how often."""
+        for name, total in sums.items():
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._counts[name] = self._counts.get(name, 0) + counts[name]
 
     def read_notes(self) -> dict[str, float]:
         """Means of what was noted since the last call."""
@@ -179,7 +224,8 @@ class Replica:
         """Remember the scored player as it is now if it beats every earlier check."""
         if valid_score > self.best_valid_score:
             self.best_valid_score, self.best_step = valid_score, self.step
-            self._best_player = copy.deepcopy(self.players[self.scored].state_dict())
+            player = self.players[self.scored].state_dict()
+            self._best_player = {name: value.clone() for name, value in player.items()}
 
     def test_best(self) -> tuple[Scores, Detail | None]:
         """Test scores of the player kept by `keep_if_best`, and image by image where there is
@@ -199,7 +245,7 @@ class Replica:
             "players": {role: player.state_dict() for role, player in self.players.items()},
             "optimizers": {role: adam.state_dict() for role, adam in self.optimizers.items()},
             "streams": {role: stream.state_dict() for role, stream in self.streams.items()},
-            "generators": {name: g.get_state() for name, g in self._generators().items()},
+            "generators": {name: g.get_state() for name, g in self.generators().items()},
             "averages": {role: player.state_dict() for role, player in self.averages.items()},
             "updates": self.updates,
             "seconds": self.seconds,
@@ -214,8 +260,9 @@ class Replica:
         for role in self.players:
             self.players[role].load_state_dict(state["players"][role])
             self.optimizers[role].load_state_dict(state["optimizers"][role])
+            _lay_out_as_weights(self.optimizers[role])
             self.streams[role].load_state_dict(state["streams"][role])
-        for name, generator in self._generators().items():
+        for name, generator in self.generators().items():
             generator.set_state(state["generators"][name].cpu())
         for role, player in self.averages.items():
             player.load_state_dict(state["averages"][role])
@@ -239,7 +286,7 @@ class Replica:
         self.pretrain_seconds += seconds
         return player
 
-    def _generators(self) -> dict[str, torch.Generator]:
+    def generators(self) -> dict[str, torch.Generator]:
         """Every random stream of the seed, by name."""
         streams = {f"batches {role}": s.generator for role, s in self.streams.items()}
         dropout = {f"dropout {role}": generator for role, generator in self.dropout.items()}

@@ -4,124 +4,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kdgan_core.config import TrialConfig, score_of
+from kdgan_core.config import TrialConfig
 from kdgan_core.data.seed_data import load
-from kdgan_core.data.task import Detail
+from kdgan_core.data.task import Detail, Scores
 from kdgan_core.files import load_labelled, save_labelled
 from kdgan_core.precision import matmul_precision
 from kdgan_core.replica import Replica
+from kdgan_core.results import OUTCOMES, Evaluation, SeedResult, TrialResult
+from kdgan_core.stacked.packs import Pack, Packs
 from kdgan_core.tagging.fitted import Fitted, new_replica
 
-# From best to worst; a trial's outcome is the worst of its seeds'.
-OUTCOMES = ("finished", "stopped", "collapsed", "diverged")
+__all__ = ["OUTCOMES", "Evaluation", "SeedResult", "Trial", "TrialResult", "run_trial"]
+
 CHECKPOINT_FORMAT = 3  # raise when training, or what `Trial.save` writes, changes
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The state of a trial at one validation check.
-
-    Attributes:
-        step: updates of C so far; 0 is the pretrained player.
-        steps: updates of C in all.
-        tau: temperature of the round before the check (of the first round at step 0).
-        seconds: training time since the trial began, evaluation and pretraining included.
-        metrics: seed -> metric -> value; `valid_accuracy`, or for tags `valid_map` and the other
-            metrics of the ranking, in [0, 1], losses as means since the last check. A diverged
-            seed is absent.
-        seed_seconds: seed -> seconds of its training so far, without pretraining and checks.
-    """
-
-    step: int
-    steps: int
-    tau: float
-    seconds: float
-    metrics: Mapping[int, Mapping[str, float]]
-    seed_seconds: Mapping[int, float] = field(default_factory=dict)
-
-    def mean_valid_score(self) -> float:
-        """Mean of the score over the seeds still training; NaN when all have diverged."""
-        values = [score_of(seed) for seed in self.metrics.values()]
-        return sum(values) / len(values) if values else math.nan
-
-
-@dataclass(frozen=True)
-class SeedResult:
-    """How one seed ended. Scores are fractions; None where a diverged seed has none.
-
-    Attributes:
-        outcome: finished, stopped, collapsed (C ends below its own pretrained validation score by
-            more than two standard errors of that score) or diverged (a non-finite weight).
-        best_step: updates of C at the best validation check, step 0 not counted.
-        test_score: on the test images at `best_step`; the test set is used nowhere else.
-        test_metrics: the score and whatever else the task is judged by, at the same time.
-        best_test_evaluation: the authors' statistic, the best of each metric over all test
-            evaluations; empty unless the config asks for it.
-        train_seconds, pretrain_seconds: of this seed; pretraining as it took when it was done.
-        updates_classifier, updates_teacher, updates_discriminator: of the player's optimizer,
-            pretraining included.
-        score: the metric that the scores are of, accuracy or map.
-    """
-
-    seed: int
-    outcome: str
-    best_step: int | None
-    best_valid_score: float | None
-    last_valid_score: float | None
-    pretrained_valid_score: float
-    test_score: float | None
-    test_metrics: Mapping[str, float] = field(default_factory=dict)
-    best_test_evaluation: Mapping[str, float] = field(default_factory=dict)
-    train_seconds: float = field(default=0.0, compare=False)
-    pretrain_seconds: float = field(default=0.0, compare=False)
-    updates_classifier: int = 0
-    updates_teacher: int = 0
-    updates_discriminator: int = 0
-    score: str = "accuracy"
-
-    def as_record(self) -> dict[str, Any]:
-        """Plain values by name, scores named after their metric: `best_valid_map`, `test_map`."""
-        values = dict(vars(self))
-        score = values.pop("score")
-        test, best = values.pop("test_metrics"), values.pop("best_test_evaluation")
-        record = {
-            f"{name.removesuffix('score')}{score}" if name.endswith("_score") else name: value
-            for name, value in values.items()
-        }
-        record |= {f"test_{name}": value for name, value in test.items()}
-        alone = "best_test_evaluation"  # where accuracy is all there is
-        record |= {
-            alone if name == "accuracy" else f"{alone}_{name}": v for name, v in best.items()
-        }
-        return record
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """How a trial ended: the worst outcome of its seeds, each seed's scores, and its cost.
-
-    Attributes:
-        seconds: wall time of the whole trial.
-        prepare_seconds: the part of it before the first update: data, and pretraining unless the
-            players were in the cache.
-        step: updates of C.
-        details: seed -> test scores image by image, for a task that has them.
-    """
-
-    trial_id: str
-    outcome: str
-    seeds: tuple[SeedResult, ...]
-    seconds: float
-    step: int
-    prepare_seconds: float = 0.0
-    details: Mapping[int, Detail] = field(default_factory=dict, compare=False)
 
 
 class Trial:
@@ -132,7 +33,7 @@ class Trial:
 
     def __init__(
         self, config: TrialConfig, *, data_dir: Path | None, cache_dir: Path,
-        device: torch.device | str,
+        device: torch.device | str, pack: Pack = "auto",
     ) -> None:  # fmt: skip
         """Cheap: data are read and players pretrained by the first `advance`.
 
@@ -141,9 +42,12 @@ class Trial:
             data_dir: the data folder; None is KDGAN_DATA or the user's cache directory.
             cache_dir: pretrained players are kept here.
             device: "cpu", "cuda", ...
+            pack: how many seeds are trained as one; see `stacked.packs`. Results and checkpoints
+                are the same up to float error.
         """
         self.config, self.data_dir, self.cache_dir = config, data_dir, cache_dir
         self.device = torch.device(device)
+        self.packs = Packs(config, self.device, pack)
         self.replicas: list[Replica | Fitted] = []
         self.evaluation: Evaluation | None = None
         self.stopped = False
@@ -185,21 +89,23 @@ class Trial:
         target = self._checks[self._next_check]
         metrics: dict[int, dict[str, float]] = {}
         tau = self.replicas[0].tau()
-        for replica in self.replicas:
-            if replica.seed in self._diverged:
-                continue
-            replica.train_to(target - 1)
-            tau = replica.tau()
-            replica.train_to(target)
-            notes = replica.read_notes()
-            if not replica.is_finite():
-                self._diverged.add(replica.seed)
-                continue
-            metrics[replica.seed] = {
-                **self._check(replica), **replica.teacher_score(), **notes,
-            }  # fmt: skip
-            if self.config.log_gradient_variance:
-                metrics[replica.seed] |= replica.gradient_variance()
+        living = [one for one in self.replicas if one.seed not in self._diverged]
+        for group in self.packs.of(living):
+            group.train_to(target - 1)
+            tau = group.tau()
+            group.train_to(target)
+            scores = group.validate()
+            for replica in group.replicas:
+                notes = replica.read_notes()
+                if not replica.is_finite():
+                    self._diverged.add(replica.seed)
+                    continue
+                metrics[replica.seed] = {
+                    **self._check(replica, scores[replica.seed]), **replica.teacher_score(),
+                    **notes,
+                }  # fmt: skip
+                if self.config.log_gradient_variance:
+                    metrics[replica.seed] |= replica.gradient_variance()
         self._next_check += 1
         self._seconds += time.perf_counter() - started
         self.evaluation = Evaluation(
@@ -305,8 +211,7 @@ class Trial:
             for seed in self.config.seeds
         ]
 
-    def _check(self, replica: Replica | Fitted) -> dict[str, float]:
-        scores = replica.validate()
+    def _check(self, replica: Replica | Fitted, scores: Scores) -> dict[str, float]:
         score = scores.metrics[self.config.score]
         self._last[replica.seed] = score
         if replica.round == 0:
@@ -354,7 +259,7 @@ class Trial:
 
 def run_trial(
     config: TrialConfig, *, data_dir: Path | None, cache_dir: Path, device: torch.device | str,
-    report: Callable[[Evaluation], bool | None] | None = None,
+    report: Callable[[Evaluation], bool | None] | None = None, pack: Pack = "auto",
 ) -> TrialResult:  # fmt: skip
     """Train one cell under each of its seeds and score it: the single trial function.
 
@@ -368,11 +273,12 @@ def run_trial(
         device: "cpu", "cuda", ...
         report: called at every evaluation, the pretrained one first; True stops the trial there
             (not before its first training).
+        pack: as of `Trial`.
 
     Raises:
         DataError: the data are absent or damaged.
     """
-    trial = Trial(config, data_dir=data_dir, cache_dir=cache_dir, device=device)
+    trial = Trial(config, data_dir=data_dir, cache_dir=cache_dir, device=device, pack=pack)
     while not trial.done:
         evaluation = trial.advance()
         if report is not None and report(evaluation) and evaluation.step > 0:

@@ -232,8 +232,8 @@ def kind(config: TrialConfig) -> Kind:
     """What the cost of a round depends on, checks included."""
     names = (
         "dataset", "method", "player", "architecture", "batch_size", "estimator", "samples",
-        "positives", "negatives", "discriminator_steps", "teacher_steps", "classifier_steps",
-        "matmul_precision", "authors_statistic", "log_gradient_variance",
+        "positives", "negatives", "schedule", "discriminator_steps", "teacher_steps",
+        "classifier_steps", "matmul_precision", "authors_statistic", "log_gradient_variance",
     )  # fmt: skip
     batches = config.gradient_batches if config.log_gradient_variance else 0
     return (*(getattr(config, name) for name in names), config.teacher_average > 0.0, batches)

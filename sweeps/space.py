@@ -136,6 +136,12 @@ def _matched(space: Space, train_size: int, branch: Space) -> Space:
     if config.matched == "steps":
         price, whole = map(matching.updates_price, (config, reference))
     else:
+        if space.changes.get("schedule", "alternating") != "alternating":
+            raise SpaceError(
+                "matched=seconds: the measured seconds are those of rounds with"
+                f" schedule='alternating', not {space.changes['schedule']!r}: use matched=steps,"
+                " or an arm whose fixed fields have the schedule"
+            )
         seconds = space.update_seconds.get(train_size)
         missing = (
             f"in [update_seconds.{train_size}] of {space.experiment}.toml: measure it with"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.task import Rows
+from kdgan_core.draws import Generators, uniform
 
 # Images validated at a time. On a CPU what a layer leaves should stay in the cache: 5,000 images
 # of MNIST take T 0.15 s by 100 and 0.29 s by 1,000 (one core of an AMD EPYC).
@@ -36,7 +37,7 @@ def to_unit(images: Tensor, white: float) -> Tensor:
 
 def affine(
     images: Tensor,
-    generator: torch.Generator,
+    generator: Generators,
     rotation_degrees: float,
     shift: float,
     zoom: float,
@@ -47,7 +48,7 @@ def affine(
     each axis: the authors' augmentation (Keras' ImageDataGenerator, nearest fill), bilinear.
 
     Args:
-        images: (B, C, S, S) float.
+        images: (B, C, S, S) float, (R, B, C, S, S) with R generators.
         generator: on the device of the images.
         rotation_degrees: largest rotation.
         shift: largest shift, fraction of the side.
@@ -55,16 +56,18 @@ def affine(
     """
     if rotation_degrees == shift == zoom == 0.0:
         return images
-    count = len(images)
-    draws = torch.rand((5, count), generator=generator, device=images.device) * 2.0 - 1.0
+    drawn = uniform((5, images.shape[-4]), generator, images.device)
+    draws = drawn.movedim(-2, 0).flatten(1) * 2.0 - 1.0  # (5, B) or (5, R B)
     angle = draws[0] * math.radians(rotation_degrees)
     shift_x, shift_y = draws[1] * (2.0 * shift), draws[2] * (2.0 * shift)
     zoom_x, zoom_y = 1.0 + draws[3] * zoom, 1.0 + draws[4] * zoom
     cos, sin = torch.cos(angle), torch.sin(angle)
     rows = [cos * zoom_x, -sin * zoom_y, shift_x, sin * zoom_x, cos * zoom_y, shift_y]
-    theta = torch.stack(rows, dim=1).view(count, 2, 3)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    theta = torch.stack(rows, dim=1).view(-1, 2, 3)
+    flat = images.flatten(0, -4)
+    grid = F.affine_grid(theta, list(flat.shape), align_corners=False)
+    moved = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
+    return moved.view(images.shape)
 
 
 class Pixels(NamedTuple):
@@ -89,21 +92,32 @@ def mean_image(images: Tensor, white: float) -> Tensor:
     return images.double().mean(dim=0).div_(white).float()
 
 
-def mirror(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image mirrored left to right with probability one half. images: (B, C, S, S)."""
-    draws = torch.rand((len(images), 1, 1, 1), generator=generator, device=images.device)
-    return torch.where(draws < 0.5, images.flip(3), images)
+def mirror(images: Tensor, generator: Generators) -> Tensor:
+    """Each image mirrored left to right with probability one half. images: as of `affine`."""
+    draws = uniform((images.shape[-4], 1, 1, 1), generator, images.device)
+    return torch.where(draws < 0.5, images.flip(-1), images)
 
 
-def cut_out(images: Tensor, generator: torch.Generator, share: float) -> Tensor:
+def cut_out(images: Tensor, generator: Generators, share: float) -> Tensor:
     """A square of `share` of the side set to 0 at a random place of each image, perhaps partly
-    outside (DeVries and Taylor 2017). images: (B, C, S, S), S x S."""
-    side = images.shape[3]
+    outside (DeVries and Taylor 2017). images: as of `affine`."""
+    side = images.shape[-1]
     half = 0.5 * share * side
-    centres = torch.rand((2, len(images), 1), generator=generator, device=images.device) * side
+    centres = uniform((2, images.shape[-4], 1), generator, images.device) * side
     places = torch.arange(side, device=images.device) + 0.5
-    rows, columns = (places - centres).abs() < half
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
+    rows, columns = ((places - centres).abs() < half).unbind(-3)
+    inside = rows.unsqueeze(-1) & columns.unsqueeze(-2)
+    return images.masked_fill(inside.unsqueeze(-3), 0.0)
+
+
+def augmented(images: Tensor, generator: Generators, config: TrialConfig) -> Tensor:
+    """Images under the random changes of a config. images: as of `affine`."""
+    images = affine(images, generator, config.rotation_degrees, config.shift, config.zoom)
+    if config.mirroring:
+        images = mirror(images, generator)
+    if config.cutout > 0.0:
+        images = cut_out(images, generator, config.cutout)
+    return images
 
 
 class Minibatches(Rows):
@@ -120,16 +134,9 @@ class Minibatches(Rows):
 
     def next(self) -> tuple[Tensor, Tensor]:
         """(B, C, S, S) float images and (B,) labels."""
-        rows, config = self.next_rows(), self.config
-        images = affine(
-            self.pixels.to_input(self.images[rows]), self.generator,
-            config.rotation_degrees, config.shift, config.zoom,
-        )  # fmt: skip
-        if config.mirroring:
-            images = mirror(images, self.generator)
-        if config.cutout > 0.0:
-            images = cut_out(images, self.generator, config.cutout)
-        return images, self.labels[rows]
+        rows = self.next_rows()
+        images = self.pixels.to_input(self.images[rows])
+        return augmented(images, self.generator, self.config), self.labels[rows]
 
 
 @torch.no_grad()

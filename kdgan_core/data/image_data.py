@@ -62,8 +62,12 @@ class ImageData(NamedTuple):
         )
 
     def _scores(self, player: nn.Module, images: Tensor, labels: Tensor) -> Scores:
-        found = accuracy(player, images, labels, self.pixels)
-        return Scores({"accuracy": found}, standard_error(found, len(labels)))
+        return accuracy_scores(accuracy(player, images, labels, self.pixels), len(labels))
+
+
+def accuracy_scores(found: float, count: int) -> Scores:
+    """The scores of a player whose accuracy on `count` images was found."""
+    return Scores({"accuracy": found}, standard_error(found, count))
 
 
 def standard_error(proportion: float, count: int) -> float:

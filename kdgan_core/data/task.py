@@ -76,15 +76,19 @@ class PlayerShape(NamedTuple):
     vectors: Tensor | None = None
 
 
-class Stream(Protocol):
-    """An endless stream of minibatches."""
-
-    @property
-    def generator(self) -> torch.Generator: ...
+class Batches(Protocol):
+    """What gives minibatches without end."""
 
     def next(self) -> tuple[Any, Tensor]:
         """B inputs as the players take them, and their truth: labels (B,), or p_u (B, K)."""
         ...
+
+
+class Stream(Batches, Protocol):
+    """An endless stream of minibatches that can be taken up again."""
+
+    @property
+    def generator(self) -> torch.Generator: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 

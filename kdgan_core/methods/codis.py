@@ -11,10 +11,11 @@ from kdgan_core.losses import label_loss
 from kdgan_core.methods.pupil import distillation
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from kdgan_core.draws import Scalar
+    from kdgan_core.methods.method import Training
 
 
-def play_round(replica: Replica, tau: float) -> None:
+def play_round(replica: Training, tau: Scalar) -> None:
     """The round's updates of T, then of C, each on its own minibatches; tau has no part."""
     del tau
     for _ in range(replica.config.teacher_steps):
@@ -23,7 +24,7 @@ def play_round(replica: Replica, tau: float) -> None:
         learner_step(replica, "classifier", "teacher")
 
 
-def learner_step(replica: Replica, role: str, other: str) -> None:
+def learner_step(replica: Training, role: str, other: str) -> None:
     """One update by CE(y, p) + lambda L_DS(p_other, p), the second term after the burn-in only.
 
     The other's prediction is the current one, in eval mode.

@@ -2,11 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from torch import Tensor, nn
+
+    from kdgan_core.config import TrialConfig
+    from kdgan_core.data.task import Batches
+    from kdgan_core.draws import Generators, Scalar
+
+
+class Training(Protocol):
+    """What a round moves: one replica, or a stack of R whose tensors have R in front.
+
+    The attributes are those of `replica.Replica`. Of a stack, `config` is that of its first
+    replica, from which the others differ in their weights, temperatures and learning rates alone.
+    """
+
+    @property
+    def config(self) -> TrialConfig: ...
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def frozen(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def averages(self) -> Mapping[str, nn.Module]: ...
+
+    @property
+    def streams(self) -> Mapping[str, Batches]: ...
+
+    @property
+    def dropout(self) -> Mapping[str, Generators]: ...
+
+    @property
+    def noise(self) -> Generators: ...
+
+    @property
+    def round(self) -> int: ...
+
+    @property
+    def progress(self) -> float: ...
+
+    @property
+    def alpha(self) -> Scalar: ...
+
+    @property
+    def beta(self) -> Scalar: ...
+
+    @property
+    def gamma(self) -> Scalar: ...
+
+    def descend(self, role: str, loss: Tensor) -> None: ...
+
+    def descend_together(self, losses: Mapping[str, Tensor]) -> None: ...
+
+    def follow(self, role: str, decay: float) -> None: ...
+
+    def note(self, name: str, value: Tensor) -> None: ...
 
 
 class Method(NamedTuple):
@@ -20,7 +76,7 @@ class Method(NamedTuple):
     """
 
     players: tuple[str, ...]
-    play_round: Callable[[Replica, float], None]
+    play_round: Callable[[Training, Scalar], None]
     frozen: tuple[str, ...] = ()
     is_pretrained: bool = True
 

@@ -10,16 +10,17 @@ from kdgan_core.losses import l2_distillation, noisy_logits
 from kdgan_core.methods.pupil import pupil_round
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from kdgan_core.draws import Scalar
+    from kdgan_core.methods.method import Training
 
 
-def play_round(replica: Replica, tau: float) -> None:
+def play_round(replica: Training, tau: Scalar) -> None:
     """C's updates by half the squared distance to perturbed logits; tau has no part."""
     del tau
     pupil_round(replica, noisy_loss)
 
 
-def noisy_loss(replica: Replica, logits: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
+def noisy_loss(replica: Training, logits: Tensor, targets: Tensor, truth: Tensor) -> Tensor:
     """(1/2B) sum ||f' - h||^2 with f' the noisy logits. logits, targets: (B, K)."""
     del truth
     config = replica.config

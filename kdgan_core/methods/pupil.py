@@ -12,10 +12,10 @@ from kdgan_core.losses import kl_distillation, l2_distillation, sigmoid_distilla
 
 if TYPE_CHECKING:
     from kdgan_core.config import TrialConfig
-    from kdgan_core.replica import Replica
+    from kdgan_core.methods.method import Training
 
 # Loss of C from its logits (B, K), T's logits (B, K) in eval mode, and the true labels.
-PupilLoss = Callable[["Replica", Tensor, Tensor, Tensor], Tensor]
+PupilLoss = Callable[["Training", Tensor, Tensor, Tensor], Tensor]
 
 
 def distillation(config: TrialConfig, logits: Tensor, target_logits: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def distillation(config: TrialConfig, logits: Tensor, target_logits: Tensor) -> 
     return kl_distillation(logits, target_logits, config.distillation_temperature)
 
 
-def pupil_round(replica: Replica, loss_of: PupilLoss) -> None:
+def pupil_round(replica: Training, loss_of: PupilLoss) -> None:
     """`classifier_steps` updates of C; T, pretrained, stays as it is."""
     for _ in range(replica.config.classifier_steps):
         inputs, truth = replica.streams["classifier"].next()

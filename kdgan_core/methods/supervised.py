@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from kdgan_core.losses import label_loss
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from kdgan_core.draws import Scalar
+    from kdgan_core.methods.method import Training
 
 
-def play_round(replica: Replica, tau: float) -> None:
+def play_round(replica: Training, tau: Scalar) -> None:
     """`classifier_steps` updates by cross-entropy of C, or of T (config.player); tau has no part
     in it."""
     del tau

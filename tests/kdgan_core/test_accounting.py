@@ -24,6 +24,12 @@ UPDATES: list[tuple[dict[str, object], tuple[int, int, int]]] = [
     ({"method": "nagan"}, (PRETRAINED + C, 0, PRETRAINED + D)),
     ({"method": "kdgan", "discriminator_warmup": 7}, (PRETRAINED + C, TEACHER + T, 27 + D)),
     ({"method": "nagan", "discriminator_warmup": 7}, (PRETRAINED + C, 0, 27 + D)),
+    ({"method": "kdgan", "schedule": "fused"}, (PRETRAINED + C, TEACHER + T, PRETRAINED + D)),
+    ({"method": "nagan", "schedule": "fused"}, (PRETRAINED + C, 0, PRETRAINED + D)),
+    (
+        {"method": "kdgan", "schedule": "fused", "discriminator_warmup": 7},
+        (PRETRAINED + C, TEACHER + T, 27 + D),
+    ),
     ({"method": "distn"}, (PRETRAINED + C, TEACHER, 0)),  # its fixed teacher counts
     ({"method": "mimic"}, (PRETRAINED + C, TEACHER, 0)),
     ({"method": "noisy"}, (PRETRAINED + C, TEACHER, 0)),

@@ -26,6 +26,7 @@ CELLS = [
     *[{"method": m, "estimator": e} for m in ("kdgan", "nagan") for e in ESTIMATORS],
     {"method": "kdgan", "control_variate": "none", "estimator": "score", "distillation": "kl"},
     {"method": "kdgan", "discriminator_steps": 2, "teacher_steps": 0, "classifier_steps": 2},
+    *[{"method": m, "schedule": "fused"} for m in ("kdgan", "nagan")],
     {"method": "supervised"},
 ]
 COSINE = {"learning_rate_schedule": "cosine"}
@@ -40,6 +41,8 @@ ALL_CELLS = [
         "gamma_schedule": "cosine", "authors_statistic": True, **COSINE,
     },
     {"method": "kdgan", "log_gradient_variance": True, "gradient_batches": 2, **COSINE},
+    {"schedule": "fused", "teacher_average": 0.9, "gamma_schedule": "cosine", **COSINE},
+    {"schedule": "fused", "estimator": "authors", "classifier_steps": 2, **COSINE},
 ]  # fmt: skip
 
 

@@ -52,6 +52,7 @@ OTHER: dict[str, object] = {
     "label_smoothing": 0.1,
     "discriminator_warmup": 5,
     "steps": 2999,
+    "schedule": "fused",
     "discriminator_steps": 2,
     "teacher_steps": 2,
     "classifier_steps": 2,
@@ -137,6 +138,7 @@ OUT_OF_RANGE = [
     ("label_smoothing", 0.6, "in [0, 0.5]"),
     ("discriminator_warmup", -1, "at least 0"),
     ("steps", 0, "at least 1"),
+    ("schedule", "parallel", "alternating, fused"),
     ("discriminator_steps", -1, "at least 0"),
     ("teacher_steps", -1, "at least 0"),
     ("classifier_steps", 0, "at least 1"),
@@ -279,12 +281,26 @@ def test_a_bad_value_is_named_with_its_range(name: str, value: object, allowed: 
         ({"player": "teacher"}, "player='teacher' goes with method='supervised' alone, not with"),
         ({"steps": 19}, "evaluations=20 is more than the 19 rounds"),
         ({"steps": 20, "classifier_steps": 2}, "evaluations=20 is more than the 10 rounds"),
+        (
+            {"schedule": "fused", "discriminator_steps": 0},
+            "discriminator_steps=0 does not go with schedule='fused'",
+        ),
+        (
+            {"schedule": "fused", "method": "nagan", "discriminator_steps": 0},
+            "give at least 1, or use schedule='alternating'",
+        ),
+        ({"schedule": "fused", "teacher_steps": 0}, "teacher_steps=0 does not go with"),
     ],
 )
 def test_fields_that_contradict_each_other(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError) as error:
         BASE.replace(**changes)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["nagan", "mimic", "supervised", "codis"])
+def test_a_fused_schedule_asks_for_the_players_that_the_method_has(method: str) -> None:
+    assert BASE.replace(schedule="fused", method=method, teacher_steps=0).teacher_steps == 0
 
 
 def test_bounds_themselves_are_allowed() -> None:

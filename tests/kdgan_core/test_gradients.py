@@ -141,7 +141,7 @@ def test_it_draws_from_streams_of_its_own_and_leaves_no_gradient(
     replica = make_replica(method=method, estimator=estimator, gradient_batches=2)
     for player in replica.players.values():
         player.zero_grad()
-    generators = replica._generators()
+    generators = replica.generators()
     assert len(generators) == 2 * len(replica.players) + 1
     before = {name: g.get_state().clone() for name, g in generators.items()}
     torch.manual_seed(0)

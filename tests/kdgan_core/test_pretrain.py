@@ -61,6 +61,7 @@ IRRELEVANT: dict[str, object] = {
     "estimator": "score",
     "samples": 1,
     "steps": 50,
+    "schedule": "fused",
     "learning_rate": 0.1,
     "distillation": "kl",
     "teacher_average": 0.9,

@@ -115,6 +115,8 @@ FACTORS: list[tuple[str, object, dict[str, object]]] = [
     ("gamma_schedule", "cosine", {}),
     ("label_smoothing", 0.1, {}),
     ("discriminator_warmup", 20, {}),
+    ("schedule", "fused", {}),
+    ("schedule", "fused", {"method": "nagan"}),
 ]
 
 

@@ -70,6 +70,8 @@ def test_labels_by_themselves_are_present_or_absent() -> None:
             total -= float(torch.nn.functional.logsigmoid(sign * logits[row, label]))
     assert float(sigmoid_loss(logits, SEVERAL)) == pytest.approx(total / 3)
     one = torch.tensor([1, 1, 0])
-    assert torch.equal(sigmoid_loss(logits, one), sigmoid_loss(logits, label_probs(one, 3)))
+    assert torch.equal(
+        sigmoid_loss(logits, one), sigmoid_loss(logits, label_probs(one, 3).float())
+    )
     assert torch.equal(label_loss("sigmoid", logits, one), sigmoid_loss(logits, one))
     assert torch.equal(label_loss("softmax", logits, one), supervised_loss(logits, one))

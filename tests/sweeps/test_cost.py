@@ -102,6 +102,7 @@ def test_a_trial_cut_short_counts_with_the_rounds_it_had(config: TrialConfig) ->
     [
         {"method": "nagan"}, {"batch_size": 10}, {"samples": 2}, {"estimator": "score"},
         {"teacher_steps": 3}, {"discriminator_steps": 0}, {"classifier_steps": 2},
+        {"schedule": "fused"},
         {"matmul_precision": "highest"}, {"authors_statistic": True}, {"teacher_average": 0.9},
         {"log_gradient_variance": True},
     ],

@@ -240,6 +240,12 @@ def test_seconds_that_nobody_measured() -> None:
         matched("seconds", train_sizes=(77,))
 
 
+def test_seconds_are_not_those_of_another_schedule() -> None:
+    changes = {"matched": "seconds", "schedule": "fused"}
+    with pytest.raises(SpaceError, match="schedule='alternating', not 'fused': use matched=steps"):
+        branches(load_space("mnist", "methods", changes=changes), "methods")
+
+
 def test_what_the_benchmark_prints_is_what_a_space_reads(table: Space) -> None:
     from kdgan_core.data import load_dataset
 

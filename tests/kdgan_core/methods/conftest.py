@@ -88,12 +88,12 @@ class Scene:
     def losses(self, tau: float = 0.5) -> dict[str, float]:
         """Role -> the loss it would descend in a round; nothing is updated."""
         found: dict[str, float] = {}
-        descend = self.replica.descend
-        self.replica.descend = (  # type: ignore[method-assign]
-            lambda role, loss: found.update({role: loss.item()})
+        descend = self.replica.descend_together
+        self.replica.descend_together = (  # type: ignore[method-assign]
+            lambda losses: found.update({role: loss.item() for role, loss in losses.items()})
         )
         self.replica.method.play_round(self.replica, tau)
-        self.replica.descend = descend  # type: ignore[method-assign]
+        self.replica.descend_together = descend  # type: ignore[method-assign]
         return found
 
 
