@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from analysis.stats import t_interval
 from kdgan_core.config import score_of
 from sweeps.progress import describe
 from sweeps.space import Space
@@ -97,6 +96,8 @@ def summary(name: str, why: str, complete: bool, outcomes: Sequence[str], cap: s
 def print_best(stages: Stages, console: Console) -> None:
     """Each branch's baseline cell, in a table its arm, with its test score, or the search's
     best."""
+    from analysis.stats import t_interval  # scipy: not at the start of a sweep
+
     for branch in stages.branches:
         rows = [
             row for row in stages.plan

@@ -58,7 +58,7 @@ def sweep_id(space: Space, options: Options) -> str:
 def new_manifest(space: Space, options: Options, data_checksum: str) -> dict[str, Any]:
     """What this command would have the manifest say, but for its end."""
     commit, dirty = environment.code_version()
-    versions = environment.package_versions()
+    versions, code = environment.package_versions(), code_files()
     return {
         "format": FORMAT,
         "experiment": space.experiment,
@@ -80,7 +80,7 @@ def new_manifest(space: Space, options: Options, data_checksum: str) -> dict[str
                 for branch, size in planned_sizes(space, options.mode).items()
             },
         },
-        "code": code_files(),
+        "code": code,
         "versions": {name: versions[name] for name in ("torch", "numpy")},
         "parallel": 1,
         "ended": None,
@@ -90,7 +90,7 @@ def new_manifest(space: Space, options: Options, data_checksum: str) -> dict[str
             "command": options.command,
             "commit": commit,
             "dirty": str(dirty).lower(),
-            "code": code_hash(),
+            "code": code_hash(code),
             "versions": json.dumps(versions),
             "hardware": json.dumps(environment.hardware()),
             "data_checksum": data_checksum,
@@ -129,9 +129,10 @@ def code_files() -> dict[str, str]:
     }
 
 
-def code_hash() -> str:
-    """12 hex digits over all of `code_files`."""
-    return hashlib.sha256(json.dumps(code_files()).encode()).hexdigest()[:12]
+def code_hash(files: Mapping[str, str] | None = None) -> str:
+    """12 hex digits over all of `files`, None for `code_files`."""
+    text = json.dumps(code_files() if files is None else files)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def plan_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

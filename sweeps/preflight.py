@@ -33,37 +33,45 @@ REHEARSAL_ROUNDS = 2
 LITTLE_SPACE = 1_000_000_000  # bytes: below, the user is warned
 
 
-def check_store(tracking_uri: str) -> None:
-    """The tracking store answers, can be written and has today's tables; a new one is made.
+class StoreCheck:
+    """That the tracking store answers, can be written and has today's tables; a new one is made.
 
-    Raises:
-        PreflightError: it does not.
+    Asked in a thread, so that Ray can start meanwhile; MLflow's import alone takes a second.
     """
-    from sweeps.record import open_store, quiet_mlflow
 
-    quiet_mlflow()
-    outcome: list[str] = ["it has not answered"]
-    sqlite = tracking_uri.startswith("sqlite:///")
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+        self._is_sqlite = tracking_uri.startswith("sqlite:///")
+        self._problem = "it has not answered"
+        self._asking = threading.Thread(target=self._ask, daemon=True)  # a hung server must not
+        self._asking.start()  # hang the sweep
 
-    def ask() -> None:
+    def _ask(self) -> None:
+        from sweeps.record import open_store, quiet_mlflow
+
         try:
-            open_store(tracking_uri).search_experiments(max_results=1)
-            if sqlite:
-                _check_sqlite(tracking_uri)
-            outcome[0] = ""
+            quiet_mlflow()
+            open_store(self._uri).search_experiments(max_results=1)
+            if self._is_sqlite:
+                _check_sqlite(self._uri)
+            self._problem = ""
         except Exception as error:  # whatever it is, the store is of no use
-            outcome[0] = f"{type(error).__name__}: {_first_line(error)}"
+            self._problem = f"{type(error).__name__}: {_first_line(error)}"
 
-    asking = threading.Thread(target=ask, daemon=True)  # a hung server must not hang the sweep
-    asking.start()
-    # Eight sweeps that start at once make a new file one after the other.
-    asking.join(LOCAL_SECONDS if sqlite else STORE_SECONDS)
-    if outcome[0]:
-        raise PreflightError(
-            f"the tracking store {tracking_uri} cannot be used ({outcome[0]}): start it, or choose"
-            " another with --tracking-uri, or train without it (--skip-preflight) and send the"
-            " runs later with sweeps/backfill.py"
-        )
+    def wait(self) -> None:
+        """Waits for the answer.
+
+        Raises:
+            PreflightError: the store cannot be used.
+        """
+        # Eight sweeps that start at once make a new file one after the other.
+        self._asking.join(LOCAL_SECONDS if self._is_sqlite else STORE_SECONDS)
+        if self._problem:
+            raise PreflightError(
+                f"the tracking store {self._uri} cannot be used ({self._problem}): start it, or"
+                " choose another with --tracking-uri, or train without it (--skip-preflight) and"
+                " send the runs later with sweeps/backfill.py"
+            )
 
 
 def _check_sqlite(tracking_uri: str) -> None:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analysis.stats import t_interval
 from kdgan_core.config import TrialConfig
 from sweeps.plan import Row
 from sweeps.spool import SpoolState
@@ -125,6 +124,8 @@ def final_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 
     Seeds without a score (diverged) are not in the means; `_n` says how many are.
     """
+    from analysis.stats import t_interval  # scipy: not at the start of a sweep
+
     metrics: dict[str, float] = {}
     if "seconds" in result:
         metrics["seconds"] = result["seconds"]

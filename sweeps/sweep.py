@@ -126,15 +126,16 @@ class _Sweep:
             PreflightError: the sweep could not run to its end.
         """
         from sweeps.execute import StorageFull, start_ray, stop_ray
-        from sweeps.preflight import check_store
+        from sweeps.preflight import StoreCheck
         from sweeps.worker import STORAGE_ERRORS
 
         try:
-            if self.options.preflight:
-                check_store(self.options.tracking_uri)
+            store = StoreCheck(self.options.tracking_uri) if self.options.preflight else None
             if self.console.is_terminal:
                 self.console.print("starting Ray ...")
             start_ray()
+            if store is not None:
+                store.wait()
             signal.signal(signal.SIGTERM, _interrupt)  # after Ray, which sets a handler of its own
             self._train()
         except KeyboardInterrupt:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.utils.extmath import randomized_svd
 
 from kdgan_core.data.words import FIRST_WORD
 
@@ -33,6 +31,10 @@ def association_vectors(
         words: V, padding and the unknown word included.
         width: wanted.
     """
+    # Imported here: a trial on images starts a second sooner.
+    from scipy.sparse import csr_array
+    from sklearn.utils.extmath import randomized_svd
+
     rows, _ = np.nonzero(tokens)
     numbers = tokens[tokens != 0]
     present = csr_array((np.ones(len(rows), np.float32), (rows, numbers)), (len(tokens), words))

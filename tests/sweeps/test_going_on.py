@@ -130,7 +130,7 @@ def test_a_sweep_without_trials_may_change(
     def stop(tracking_uri: str) -> None:
         raise PreflightError("as far as this")
 
-    monkeypatch.setattr(preflight, "check_store", stop)
+    monkeypatch.setattr(preflight, "StoreCheck", stop)
     assert refusal(run(*sweep.words)) == "as far as this"
 
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import sqlite3
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -20,7 +21,7 @@ from ray.exceptions import GetTimeoutError
 from kdgan_core import TrialConfig
 from sweeps import preflight as module
 from sweeps.execute import stop_ray
-from sweeps.preflight import check_nodes, check_storage, check_store, rehearse
+from sweeps.preflight import StoreCheck, check_nodes, check_storage, rehearse
 from sweeps.resources import PreflightError
 from sweeps.worker import Workers
 
@@ -31,6 +32,10 @@ def refused(check: Callable[..., object], *words: Any) -> str:
     sentence = str(error.value)
     assert len(sentence.splitlines()) == 1
     return sentence
+
+
+def check_store(tracking_uri: str) -> None:
+    StoreCheck(tracking_uri).wait()
 
 
 def test_a_new_store_is_made(tmp_path: Path) -> None:
@@ -58,6 +63,19 @@ def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         sentence = refused(check_store, f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert "it has not answered" in sentence
     assert time.monotonic() - started < 5.0
+
+
+def test_who_asks_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def opened(tracking_uri: str) -> None:
+        assert release.wait(60.0)
+        raise ValueError("of no use")
+
+    monkeypatch.setattr("sweeps.record.open_store", opened)
+    check = StoreCheck("http://127.0.0.1:1")
+    release.set()
+    assert "ValueError: of no use" in refused(check.wait)
 
 
 @pytest.mark.parametrize(
