@@ -47,7 +47,7 @@ class StoreCheck:
         self._asking.start()  # hang the sweep
 
     def _ask(self) -> None:
-        from sweeps.record import open_store, quiet_mlflow
+        from sweeps.store import open_store, quiet_mlflow
 
         try:
             quiet_mlflow()

@@ -68,7 +68,7 @@ def read_trial(run_id: str, tracking_uri: str) -> RecordedTrial:
     Raises:
         ReplayError: there is no such run, or it is not a trial's.
     """
-    from sweeps.record import open_store, quiet_mlflow
+    from sweeps.store import open_store, quiet_mlflow
 
     quiet_mlflow()
     path = Path(tracking_uri.removeprefix("sqlite:///"))

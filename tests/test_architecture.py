@@ -68,7 +68,7 @@ def test_the_analysis_knows_neither_core_nor_sweep(module: str) -> None:
 
 
 def test_one_file_for_each_big_library() -> None:
-    assert importers("sweeps", "mlflow") == {"sweeps/record.py"}
+    assert importers("sweeps", "mlflow") == {"sweeps/store.py"}
     assert importers("sweeps", "ray") == {
         f"sweeps/{name}.py" for name in ("execute", "packing", "preflight", "stopping", "worker")
     }

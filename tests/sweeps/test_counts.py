@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import counts
 from kdgan_core import pretrain
-from sweeps.record import SETTINGS, _Store
+from sweeps.store import SETTINGS, Store
 
 RECORDED = counts.recorded()
 
@@ -33,13 +33,13 @@ def test_one_more_request_a_trial_is_counted(
 ) -> None:
     counts.requests_of(tmp_path, 0)
     before = counts.requests_of(tmp_path, 1)
-    write = _Store._write
+    write = Store._write
 
-    def asking(self: _Store, run: object, *rest: object) -> object:
+    def asking(self: Store, run: object, *rest: object) -> object:
         self._client.search_experiments(max_results=1)
         return write(self, run, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(_Store, "_write", asking)
+    monkeypatch.setattr(Store, "_write", asking)
     assert counts.requests_of(tmp_path, 2) == before + RECORDED["requests"]["a trial"] + 2
 
 

@@ -72,7 +72,7 @@ def test_who_asks_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
         assert release.wait(60.0)
         raise ValueError("of no use")
 
-    monkeypatch.setattr("sweeps.record.open_store", opened)
+    monkeypatch.setattr("sweeps.store.open_store", opened)
     check = StoreCheck("http://127.0.0.1:1")
     release.set()
     assert "ValueError: of no use" in refused(check.wait)

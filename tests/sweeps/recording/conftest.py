@@ -20,8 +20,9 @@ from mlflow.entities import Run
 
 from kdgan_core import TrialConfig, TrialResult
 from sweeps.plan import Row
-from sweeps.record import SETTINGS, Recorder
+from sweeps.record import Recorder
 from sweeps.spool import spool_path
+from sweeps.store import SETTINGS
 
 FACTS = {"commit": "8f1367d", "mode": "sensitivity", "quick": "false", "planned_trials": "3"}
 SECONDS = 60.0  # to wait for a store that works

@@ -29,7 +29,8 @@ import json, os, signal, sys
 from pathlib import Path
 from kdgan_core import TrialConfig
 from sweeps.plan import Row
-from sweeps.record import Recorder, quiet_mlflow
+from sweeps.record import Recorder
+from sweeps.store import quiet_mlflow
 
 uri, name, sweep_id, spool, config, call = sys.argv[1:]
 row = Row(TrialConfig.from_dict(json.loads(config)), "baseline")
