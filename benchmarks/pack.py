@@ -35,7 +35,6 @@ from kdgan_core.stacked.players import CONVOLUTIONS
 from kdgan_core.stacked.stack import EAGER_ROUNDS, Stack
 from sweeps.environment import hardware, package_versions
 
-
 COUNTED = 10  # rounds whose launches are counted: as between two checks, some belong to none
 
 
