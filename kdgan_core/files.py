@@ -37,23 +37,12 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     temporary.replace(path)
 
 
-def save_tensors(path: Path, state: object) -> None:
-    """Writes `state` in torch's format, whole or not at all.
-
-    Raises:
-        OSError: the folder cannot be written, or the disk is full (torch, writing to a file
-            itself, would raise a RuntimeError that does not say so).
-    """
-    packed = _packed(state)
-    with atomic_write(path) as file:
-        file.write(packed)
-
-
 def save_labelled(path: Path, label: str, state: object) -> None:
     """Writes `state` in torch's format behind a line with `label` and a checksum.
 
     Raises:
-        OSError: as `save_tensors`.
+        OSError: the folder cannot be written, or the disk is full (torch, writing to a file
+            itself, would raise a RuntimeError that does not say so).
     """
     packed = _packed(state)
     with atomic_write(path) as file:

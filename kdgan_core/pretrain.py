@@ -13,17 +13,16 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import filelock
 import torch
 from torch import nn
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.batches import make_generator
 from kdgan_core.data.task import PlayerShape, TaskData
-from kdgan_core.files import save_tensors
 from kdgan_core.losses import label_loss
+from kdgan_core.player_cache import cached
 from kdgan_core.players import build_player, parameter_groups
 
 # Raise when pretraining changes, so that players of an older recipe are not picked up.
@@ -94,23 +93,25 @@ def pretrained_player(
 ) -> Pretrained:
     """The player at its best validation check of pretraining, from the cache if it is there.
 
-    Safe under many processes: the first one trains, the others wait for it.
+    Safe under many processes: the first one trains, the others wait for it. A damaged entry is
+    trained again; how much is kept says `player_cache.size_limit`.
 
     Raises:
         OSError: the cache folder cannot be written.
+        ValueError: the cache's limit is no number.
     """
     folder = cache_dir / "pretrained"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{role}-{cache_key(role, config, seed, data.checksum, device.type)}.pt"
     player = fresh_player(role, config, seed, device, data.shape)
-    if not path.exists():
-        with filelock.FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                started = time.perf_counter()
-                train_supervised(role, player, config, seed, data)
-                seconds = time.perf_counter() - started
-                save_tensors(path, {"player": player.state_dict(), "seconds": seconds})
-    kept = torch.load(path, map_location=device, weights_only=True)
+
+    def train() -> dict[str, Any]:
+        started = time.perf_counter()
+        train_supervised(role, player, config, seed, data)
+        seconds = time.perf_counter() - started
+        return {"player": player.state_dict(), "seconds": seconds}
+
+    kept = cached(path, device, train)
     player.load_state_dict(kept["player"])
     return Pretrained(player, float(kept["seconds"]))
 

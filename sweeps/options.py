@@ -29,6 +29,7 @@ class Options:
         preflight: whether to check before anything costs.
         notify: where to post how the sweep ended, None for nowhere.
         caps: on what this command may spend.
+        pack: how many seeds of a trial are trained as one: auto | none | a number.
     """
 
     mode: str
@@ -47,3 +48,4 @@ class Options:
     preflight: bool = True
     notify: str | None = None
     caps: Caps = field(default_factory=Caps)
+    pack: str = "auto"

@@ -15,13 +15,13 @@ from sweeps.resources import FINEST
 from sweeps.worker import Workers
 
 if TYPE_CHECKING:
-    from kdgan_core.replica import Replica
+    from kdgan_core.stacked.packs import Group
 
 MOST_TRIALS = 16  # on one GPU: from here on their launches wait for each other
 FULL = 0.95  # of a GPU's time: more trials would only make each other slower
 SPARE_MEMORY = 1.25  # what was reserved in a few rounds, and a little more
 ROUNDS = 20  # that are watched
-WARM_UP_ROUNDS = 3
+WARM_UP_ROUNDS = 5  # a stack of seeds has captured its graph by then
 MEASURE_SECONDS = 300.0
 
 
@@ -88,29 +88,34 @@ def _measure(config: dict[str, Any], workers: dict[str, Any]) -> GpuUse:
 
     from kdgan_core.data.seed_data import load
     from kdgan_core.precision import matmul_precision
+    from kdgan_core.stacked.packs import Packs, parse_pack
     from sweeps.cost import untrained_replica
 
     typed, given = TrialConfig.from_dict(config), Workers(**workers)
     free, total = torch.cuda.mem_get_info()
     data = load(typed, Path(given.data_dir) if given.data_dir else None)
-    replica = untrained_replica(typed, data, "cuda")
-    with matmul_precision(typed.matmul_precision, torch.device("cuda")):
-        replica.train_to(WARM_UP_ROUNDS)
-        busy = busy_share(replica, ROUNDS)
-        replica.validate()
+    replicas = [
+        untrained_replica(typed.replace(seeds=(seed,)), data, "cuda") for seed in typed.seeds
+    ]
+    device = torch.device("cuda")
+    group = Packs(typed, device, parse_pack(given.pack)).of(replicas)[0]
+    with matmul_precision(typed.matmul_precision, device):
+        group.train_to(WARM_UP_ROUNDS)
+        busy = busy_share(group, ROUNDS)
+        group.validate()
     left, _ = torch.cuda.mem_get_info()
     return GpuUse(max(1.0, free - left), total, busy)
 
 
-def busy_share(replica: Replica, rounds: int) -> float:
+def busy_share(group: Group, rounds: int) -> float:
     """Share of the time of some rounds in which the GPU computes, by torch's profiler."""
     from torch.profiler import ProfilerActivity, profile
 
-    last = replica.round + rounds
+    last = group.replicas[0].round + rounds
     started = time.perf_counter()
-    replica.train_to(last)  # unwatched: the profiler itself takes time
+    group.train_to(last)  # unwatched: the profiler itself takes time
     seconds = time.perf_counter() - started
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as watched:
-        replica.train_to(last + rounds)
+        group.train_to(last + rounds)
     kernels = sum(float(event.self_device_time_total) for event in watched.key_averages())
     return min(1.0, kernels * 1e-6 / seconds)

@@ -54,6 +54,13 @@ def split_names(ctx: object, param: object, value: str | None) -> tuple[str, ...
     return tuple(name.strip() for name in value.split(",") if name.strip()) if value else ()
 
 
+def check_pack(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """`value` if it is auto, none or a whole number above 0."""
+    if value in ("auto", "none") or (value.isdecimal() and int(value) > 0):
+        return value
+    raise click.BadParameter(f"{value!r} is not auto, none or a number above 0.", ctx, param)
+
+
 def check_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """`value` if a message can be posted there."""
     if value is None:

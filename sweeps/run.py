@@ -15,6 +15,7 @@ from sweeps.factors import SpaceError
 from sweeps.loading import experiments, load_space
 from sweeps.options import Options
 from sweeps.parsing import (
+    check_pack,
     check_url,
     parse_baseline,
     parse_changes,
@@ -116,7 +117,7 @@ HEADINGS = {
     "Going on": ("status", "retry", "accept_changes"),
     "Where and with what": (
         "data_dir", "tags_file", "storage", "tracking_uri", "cpus_per_trial", "gpus_per_trial",
-        "skip_preflight", "notify", "cluster", "down_when_done",
+        "pack", "skip_preflight", "notify", "cluster", "down_when_done",
     ),
 }  # fmt: skip
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -254,6 +255,11 @@ POSITIVE = click.FloatRange(min=0, min_open=True)
     " measured to take of it.",
 )  # fmt: skip
 @click.option(
+    "--pack", metavar="auto|none|N", default="auto", show_default=True, callback=check_pack,
+    help="Seeds of a trial trained as one, on stacked tensors: as many as find memory on a GPU and"
+    " one by one on a CPU (auto), one by one (none), or so many.",
+)  # fmt: skip
+@click.option(
     "--skip-preflight",
     is_flag=True,
     help="Start without the checks of data, storage, store, nodes and one short trial.",
@@ -281,8 +287,8 @@ def main(
     max_hours: float | None, max_gpu_hours: float | None, max_usd: float | None,
     max_trials: int | None, max_failures: int | None, status: bool, retry: str,
     accept_changes: bool, data_dir: Path | None, tags_file: Path | None, storage: Path,
-    tracking_uri: str, cpus_per_trial: float, gpus_per_trial: float | None, skip_preflight: bool,
-    notify: str | None, cluster: Path | None, down_when_done: bool,
+    tracking_uri: str, cpus_per_trial: float, gpus_per_trial: float | None, pack: str,
+    skip_preflight: bool, notify: str | None, cluster: Path | None, down_when_done: bool,
 ) -> None:  # fmt: skip
     caps = Caps(max_hours, max_gpu_hours, max_usd, max_trials, max_failures, usd_per_hour)
     options = Options(
@@ -290,7 +296,7 @@ def main(
         cpus_per_trial=cpus_per_trial, gpus_per_trial=gpus_per_trial, seed=seed,
         command=shlex.join(["python", *sys.argv]), sampler=sampler,
         early_stopping=early_stopping, retry=retry, accept_changes=accept_changes,
-        preflight=not skip_preflight, notify=notify, caps=caps,
+        preflight=not skip_preflight, notify=notify, caps=caps, pack=pack,
     )  # fmt: skip
     try:
         if as_json and not dry_run:

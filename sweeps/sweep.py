@@ -251,6 +251,7 @@ class _Sweep:
             cache_dir=str(self.options.storage.resolve() / "cache"),
             spool=str(folder / "spool"),
             checkpoints=str(folder / "checkpoints"),
+            pack=self.options.pack,
         )
         return workers, parallel
 

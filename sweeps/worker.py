@@ -13,6 +13,7 @@ from ray import tune
 
 from kdgan_core import Evaluation, Trial, TrialConfig
 from kdgan_core.config import score_of
+from kdgan_core.stacked.packs import parse_pack
 from sweeps.details import write_details
 from sweeps.environment import processor
 from sweeps.spool import SpoolBusy, SpoolWriter, read_spool
@@ -36,6 +37,7 @@ class Workers:
         cache_dir: pretrained players are kept here.
         spool: folder of the spool files.
         checkpoints: folder of the checkpoints of trials in training.
+        pack: how many seeds of a trial are trained as one: auto | none | a number.
     """
 
     cpus: float
@@ -44,6 +46,7 @@ class Workers:
     cache_dir: str
     spool: str
     checkpoints: str
+    pack: str = "auto"
 
     @property
     def device(self) -> str:
@@ -119,6 +122,7 @@ class Training:
         return Trial(
             self.config, data_dir=Path(workers.data_dir) if workers.data_dir else None,
             cache_dir=Path(workers.cache_dir), device=workers.device,
+            pack=parse_pack(workers.pack),
         )  # fmt: skip
 
     def _resume(self) -> int | None:

@@ -24,6 +24,21 @@ MEMORY_SHARE = 0.5  # of what is free, since other trials may share the GPU
 WORKING_BYTES = 256 * 2**20
 
 
+def parse_pack(text: str) -> Pack:
+    """auto, none, or the number that the text is.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return "none"
+    if not text.isdecimal():
+        raise ValueError(f"pack={text!r} is not auto, none or a number above 0")
+    return int(text)
+
+
 class Group(Protocol):
     """Replicas that are trained and checked together."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kdgan_core.files import atomic_write, load_labelled, save_labelled, save_tensors
+from kdgan_core.files import atomic_write, load_labelled, save_labelled
 
 FullDisk = Callable[[int], AbstractContextManager[None]]
 STATE = {"weights": torch.arange(50_000.0), "round": 3}
@@ -36,14 +36,6 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_tensors_are_written_in_torchs_own_format(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    save_tensors(path, STATE)
-    state = torch.load(path, weights_only=True)
-    assert torch.equal(state["weights"], STATE["weights"])
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_labelled_file_is_read_with_its_label_only(tmp_path: Path) -> None:
     path = tmp_path / "file"
     save_labelled(path, "trial abc", STATE)
@@ -56,16 +48,12 @@ def test_a_labelled_file_is_read_with_its_label_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1, 100, 100_000])
-@pytest.mark.parametrize("labelled", [False, True])
 def test_a_full_disk_is_an_os_error_and_leaves_the_old_file(
-    labelled: bool, left: int, full_disk: FullDisk, tmp_path: Path
+    left: int, full_disk: FullDisk, tmp_path: Path
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with full_disk(left), pytest.raises(OSError, match="File too large"):
-        if labelled:
-            save_labelled(path, "label", STATE)
-        else:
-            save_tensors(path, STATE)
+        save_labelled(path, "label", STATE)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

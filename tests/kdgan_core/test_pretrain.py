@@ -17,6 +17,8 @@ from kdgan_core.data import load_dataset
 from kdgan_core.data.batches import accuracy
 from kdgan_core.data.image_data import ImageData, image_data
 from kdgan_core.data.task import Scores
+from kdgan_core.files import load_labelled
+from kdgan_core.player_cache import LABEL
 from kdgan_core.players import PLAYERS
 from kdgan_core.pretrain import DEPENDS_ON, DROPOUT, cache_key, pretrained_player
 
@@ -240,7 +242,7 @@ def test_an_interrupted_write_leaves_no_half_file(
     player = pretrained_player("classifier", config, 0, data, tmp_path, CPU).player
     kept = list(tmp_path.rglob("*.pt"))
     assert len(kept) == 1
-    state = torch.load(kept[0], weights_only=True)["player"]
+    state = load_labelled(kept[0], LABEL, CPU)["player"]
     assert torch.equal(state["out.weight"], player.state_dict()["out.weight"])
 
 

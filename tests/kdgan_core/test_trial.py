@@ -329,9 +329,9 @@ def test_matmul_precision_holds_during_training_only(
     seen: list[str] = []
     check = Trial._check
 
-    def noted(self: Trial, replica: object) -> float:
+    def noted(self: Trial, *args: object) -> dict[str, float]:
         seen.append(torch.get_float32_matmul_precision())
-        return check(self, replica)  # type: ignore[arg-type]
+        return check(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trial, "_check", noted)
     finish(trial)

@@ -7,6 +7,7 @@ import torch
 
 from kdgan_core import TrialConfig
 from kdgan_core.data.seed_data import load
+from kdgan_core.stacked.packs import Packs
 from sweeps.cost import untrained_replica
 from sweeps.packing import MOST_TRIALS, GpuUse, _measure, busy_share, trials_a_gpu
 
@@ -49,5 +50,6 @@ def test_without_a_gpu_nothing_computes_on_one() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     replica = untrained_replica(SMALL, load(SMALL, None), "cpu")
-    assert busy_share(replica, 2) == 0.0
+    (group,) = Packs(SMALL, torch.device("cpu"), "auto").of([replica])
+    assert busy_share(group, 2) == 0.0
     assert replica.round == 4

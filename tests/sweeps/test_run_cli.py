@@ -108,6 +108,8 @@ def test_json_is_the_dry_runs(folder: Path) -> None:
         ["digits", "--cpus-per-trial", "0"],
         ["digits", "--gpus-per-trial", "-1"],
         ["digits", "--seed", "-1"],
+        ["digits", "--pack", "many"],
+        ["digits", "--pack", "0"],
         ["digits", "--trials", "x"],
         ["digits", "mnist"],
         [],

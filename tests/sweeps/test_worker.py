@@ -51,6 +51,21 @@ def workers(cache_dir: str, tmp_path: Path) -> Workers:
     return Workers(1, 0, None, cache_dir, str(tmp_path / "spool"), str(tmp_path / "checkpoints"))
 
 
+@pytest.mark.parametrize("pack, size", [("auto", 1), ("none", 1), ("2", 2)])
+def test_a_worker_packs_seeds_as_it_is_told(pack: str, size: int, workers: Workers) -> None:
+    config = TrialConfig(
+        dataset="digits", architecture="small", train_size=50, valid_size=50, seeds=(0, 1),
+        pretrain_steps=2, steps=2, evaluations=1,
+    )  # fmt: skip
+    training = worker.Training(config, dataclasses.replace(workers, pack=pack))
+    training.begin()
+    training.advance()
+    training.advance()
+    groups = training.trial.packs.of(training.trial.replicas)
+    training.close()
+    assert [len(group.replicas) for group in groups] == [size] * (2 // size)
+
+
 class Whole(NamedTuple):
     """A trained trial and the metrics of its checks, as JSON has them."""
 

@@ -12,7 +12,7 @@ import torch
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.stacked import packs
-from kdgan_core.stacked.packs import Pack, Packs
+from kdgan_core.stacked.packs import Pack, Packs, parse_pack
 from kdgan_core.stacked.stack import Stack
 from kdgan_core.trial import Evaluation, Trial, TrialResult
 
@@ -139,3 +139,9 @@ def test_on_a_gpu_as_many_as_find_memory(
     found = packs.fitting(trial.replicas[0], CPU)  # type: ignore[arg-type]
     assert found == expected if free != 5 else 8 <= found <= 10
     assert Packs(trial.config, torch.device("cuda"), "auto").is_stackable
+
+
+def test_packs_in_words() -> None:
+    assert [parse_pack(text) for text in ("auto", "none", "3")] == ["auto", "none", 3]
+    with pytest.raises(ValueError, match="pack='many' is not auto, none or a number above 0"):
+        parse_pack("many")
