@@ -60,11 +60,11 @@ SECONDS = 120.0  # for a store to take them
 Counts = dict[str, dict[str, int]]
 
 
-class Kernels(TorchDispatchMode):
+class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the calls of torch's operators that compute something."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -120,7 +120,7 @@ def of_pretraining(role: str) -> int:
     config = TrialConfig.from_dict(SMALL)
     replica = untrained_replica(config, load_dataset(config.dataset, None), "cpu")
     data = replica.data.with_little_validation()
-    found = []
+    found: list[int] = []
     for steps in (12, 18):  # both validate as often
         player = fresh_player(role, config, 0, replica.device, data.shape)
         with Kernels() as kernels:
@@ -168,8 +168,8 @@ def counted_requests() -> Iterator[Counter[str]]:
         name for name in dir(SqlAlchemyStore)
         if not name.startswith("_") and callable(getattr(SqlAlchemyStore, name))
     ]  # fmt: skip
-    counting_ones = {name: counting(name, getattr(SqlAlchemyStore, name)) for name in names}
-    with mock.patch.multiple(SqlAlchemyStore, **counting_ones):
+    patched: Any = {name: counting(name, getattr(SqlAlchemyStore, name)) for name in names}
+    with mock.patch.multiple(SqlAlchemyStore, **patched):
         yield calls
 
 

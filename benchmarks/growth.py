@@ -129,7 +129,8 @@ def driver_seconds(trials: int) -> tuple[float, float]:
         stages = Stages(Task(space, "sobol"), folder)
         cost = CostModel()
         cost.expect(space.base_config(space.train_sizes[0]), Probe(1.0, 1.0))
-        taken, looks = [], []
+        taken: list[float] = []
+        looks: list[float] = []
         handed = 0
         while (row := _timed(stages.next_row, taken)) is not None:
             handed += 1

@@ -99,9 +99,9 @@ def lenet(dropout: float) -> nn.Module:
 
 
 def new_player(role: str, config: TrialConfig) -> nn.Module:
-    """A player with Xavier weights and no biases."""
-    is_classifier = role == "classifier"
-    player = mlp(config.classifier_dropout) if is_classifier else lenet(config.teacher_dropout)
+    """A player with Xavier weights, its biases 0."""
+    is_mlp = role == "classifier"
+    player = mlp(config.classifier_dropout) if is_mlp else lenet(config.teacher_dropout)
     for parameter in player.parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
@@ -144,8 +144,8 @@ def load_parts(config: TrialConfig, seed: int, data_dir: Path | None) -> Parts:
     labels = torch.from_numpy(dataset.labels)
     tested = torch.from_numpy(dataset.test_images).float() / dataset.white
     train = Images(images[split.train], labels[split.train], config)
-    valid = TensorDataset(images[split.valid], labels[split.valid])
-    test = TensorDataset(tested, torch.from_numpy(dataset.test_labels))
+    valid: Any = TensorDataset(images[split.valid], labels[split.valid])
+    test: Any = TensorDataset(tested, torch.from_numpy(dataset.test_labels))
     return Parts(
         DataLoader(train, batch_size=config.batch_size, shuffle=True, drop_last=True),
         DataLoader(valid, batch_size=EVALUATION_BATCH),
@@ -235,7 +235,8 @@ class Game:
             with torch.no_grad():
                 logits = self.players[role].eval()(images)
             categorical = torch.distributions.Categorical(logits=logits)
-            drawn.append(categorical.sample((config.samples,)).T)
+            labelled: Tensor = categorical.sample((config.samples,))  # type: ignore[no-untyped-call]
+            drawn.append(labelled.T)
         scores = self.players["discriminator"].train()(images)
         accepted = F.logsigmoid(scores).gather(1, labels.unsqueeze(1)).mean()
         of_classifier, of_teacher = (F.logsigmoid(-scores).gather(1, z).mean() for z in drawn)
@@ -246,9 +247,10 @@ class Game:
     def update_learner(self, role: str, other: str, tau: float) -> dict[str, float]:
         """Lines 8 and 11: the concrete distribution's gradient, and distillation."""
         config = self.config
-        is_classifier = role == "classifier"
-        weight = config.alpha if is_classifier else 1.0 - config.alpha
-        distilled_weight = config.beta if is_classifier else config.gamma
+        weight, distilled_weight = (
+            (config.alpha, config.beta) if role == "classifier"
+            else (1.0 - config.alpha, config.gamma)
+        )  # fmt: skip
         images, _ = next(self.batches[role])
         logits = self.players[role].train()(images)
         with torch.no_grad():
@@ -367,21 +369,14 @@ def sweep(cells: list[TrialConfig], data_dir: Path, folder: Path) -> list[float]
     from ray import tune
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
+    place = folder.resolve()
+    logger = MLflowLoggerCallback(f"sqlite:///{place}/mlflow.db", experiment_name="naive")
+    cell = tune.grid_search([one.as_dict() for one in cells])
     ended = tune.run(
-        train_cell,
-        config={
-            "cell": tune.grid_search([cell.as_dict() for cell in cells]),
-            "data_dir": str(data_dir.resolve()),
-        },
-        resources_per_trial={"cpu": 1},
-        storage_path=str((folder / "ray").resolve()),
-        callbacks=[
-            MLflowLoggerCallback(
-                f"sqlite:///{folder.resolve()}/mlflow.db", experiment_name="naive"
-            )
-        ],
+        train_cell, config={"cell": cell, "data_dir": str(data_dir.resolve())},
+        resources_per_trial={"cpu": 1}, storage_path=str(place / "ray"), callbacks=[logger],
         verbose=0,
-    )
+    )  # fmt: skip
     return [float(trial.last_result["seconds"]) for trial in ended.trials]
 
 

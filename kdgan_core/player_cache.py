@@ -40,7 +40,18 @@ def size_limit() -> float:
     return limit * 1e9
 
 
-def cached(path: Path, device: torch.device, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def make_unclaimed(path: Path, device: torch.device, make: Callable[[], dict[str, Any]]) -> None:
+    """As `cached`, but leaves an entry to the process that is making it, and returns at once."""
+    if path.exists():
+        return
+    with contextlib.suppress(filelock.Timeout):
+        cached(path, device, make, patience_seconds=0.0)
+
+
+def cached(
+    path: Path, device: torch.device, make: Callable[[], dict[str, Any]],
+    patience_seconds: float = -1.0,
+) -> dict[str, Any]:  # fmt: skip
     """What `make` returned when the entry was made; made now if it is absent or damaged.
 
     Safe under many processes: the first one makes it, the others wait for it. After making one,
@@ -51,13 +62,15 @@ def cached(path: Path, device: torch.device, make: Callable[[], dict[str, Any]])
         path: of the entry, in an existing folder.
         device: to load tensors to.
         make: returns tensors and plain values.
+        patience_seconds: how long to wait for others, -1 for ever.
 
     Raises:
+        filelock.Timeout: another process has it still.
         OSError: the folder cannot be written.
         ValueError: as of `size_limit`.
     """
     limit = size_limit()
-    with filelock.FileLock(path.with_suffix(".lock")):
+    with filelock.FileLock(path.with_suffix(".lock"), timeout=patience_seconds):
         kept = _read(path, device)
         if kept is not None:
             with contextlib.suppress(PermissionError):  # another user's

@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from kdgan_core.config import TrialConfig
 from kdgan_core.data.batches import make_generator
 from kdgan_core.data.task import PlayerShape, TaskData
 from kdgan_core.losses import label_loss
-from kdgan_core.player_cache import cached
+from kdgan_core.player_cache import cached, make_unclaimed
 from kdgan_core.players import build_player, parameter_groups
 
 # Raise when pretraining changes, so that players of an older recipe are not picked up.
@@ -100,20 +101,52 @@ def pretrained_player(
         OSError: the cache folder cannot be written.
         ValueError: the cache's limit is no number.
     """
-    folder = cache_dir / "pretrained"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{role}-{cache_key(role, config, seed, data.checksum, device.type)}.pt"
+    path = _entry(role, config, seed, data, cache_dir, device)
     player = fresh_player(role, config, seed, device, data.shape)
-
-    def train() -> dict[str, Any]:
-        started = time.perf_counter()
-        train_supervised(role, player, config, seed, data)
-        seconds = time.perf_counter() - started
-        return {"player": player.state_dict(), "seconds": seconds}
-
-    kept = cached(path, device, train)
+    kept = cached(path, device, lambda: _train(role, player, config, seed, data))
     player.load_state_dict(kept["player"])
     return Pretrained(player, float(kept["seconds"]))
+
+
+def pretrain_unclaimed(
+    roles: Sequence[str], config: TrialConfig, seed: int, data: TaskData, cache_dir: Path,
+    device: torch.device,
+) -> None:  # fmt: skip
+    """Pretrains those of a seed's players that are absent and that nobody else is pretraining.
+
+    Workers that begin together so share the work, where each would wait for the other's players.
+
+    Raises:
+        OSError: the cache folder cannot be written.
+        ValueError: the cache's limit is no number.
+    """
+    for role in roles:
+        path = _entry(role, config, seed, data, cache_dir, device)
+
+        def make(role: str = role) -> dict[str, Any]:
+            player = fresh_player(role, config, seed, device, data.shape)
+            return _train(role, player, config, seed, data)
+
+        make_unclaimed(path, device, make)
+
+
+def _entry(
+    role: str, config: TrialConfig, seed: int, data: TaskData, cache_dir: Path,
+    device: torch.device,
+) -> Path:  # fmt: skip
+    """Where the player is kept; the folder is made if need be."""
+    folder = cache_dir / "pretrained"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{role}-{cache_key(role, config, seed, data.checksum, device.type)}.pt"
+
+
+def _train(
+    role: str, player: nn.Module, config: TrialConfig, seed: int, data: TaskData
+) -> dict[str, Any]:
+    """The cache's entry of a player, trained in place."""
+    started = time.perf_counter()
+    train_supervised(role, player, config, seed, data)
+    return {"player": player.state_dict(), "seconds": time.perf_counter() - started}
 
 
 def train_supervised(

@@ -21,8 +21,30 @@ from kdgan_core.data.task import Detail, Scores, Stream
 from kdgan_core.gradients import gradient_variance
 from kdgan_core.methods import method_of
 from kdgan_core.players import PLAYERS, parameter_groups
-from kdgan_core.pretrain import fresh_player, pretrained_player, scheduled_learning_rate
+from kdgan_core.pretrain import (
+    fresh_player,
+    pretrain_unclaimed,
+    pretrained_player,
+    scheduled_learning_rate,
+)
 from kdgan_core.temperature import temperature
+
+
+def pretrain_ahead(
+    config: TrialConfig, dataset: Dataset | Posts, cache_dir: Path, device: torch.device
+) -> None:
+    """Pretrains the players of all seeds of a trial that no other process is pretraining.
+
+    Raises:
+        OSError: the cache folder cannot be written.
+    """
+    method = method_of(config)
+    if not method.is_pretrained:
+        return
+    for seed in config.seeds:
+        data = seed_data(dataset, config, seed, device)
+        roles = (*method.players, *method.frozen)
+        pretrain_unclaimed(roles, config, seed, data, cache_dir, device)
 
 
 def average_decay(decay: float, updates: int) -> float:

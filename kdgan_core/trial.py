@@ -14,8 +14,9 @@ from kdgan_core.config import TrialConfig
 from kdgan_core.data.seed_data import load
 from kdgan_core.data.task import Detail, Scores
 from kdgan_core.files import load_labelled, save_labelled
+from kdgan_core.names import RECOMMENDERS
 from kdgan_core.precision import matmul_precision
-from kdgan_core.replica import Replica
+from kdgan_core.replica import Replica, pretrain_ahead
 from kdgan_core.results import OUTCOMES, Evaluation, SeedResult, TrialResult
 from kdgan_core.stacked.packs import Pack, Packs
 from kdgan_core.tagging.fitted import Fitted, new_replica
@@ -206,6 +207,8 @@ class Trial:
 
     def _make_replicas(self) -> list[Replica | Fitted]:
         dataset = load(self.config, self.data_dir)
+        if self.config.method not in RECOMMENDERS:
+            pretrain_ahead(self.config, dataset, self.cache_dir, self.device)
         return [
             new_replica(self.config, seed, dataset, self.cache_dir, self.device)
             for seed in self.config.seeds

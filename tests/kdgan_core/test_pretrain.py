@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 from torch import nn
@@ -21,6 +22,7 @@ from kdgan_core.files import load_labelled
 from kdgan_core.player_cache import LABEL
 from kdgan_core.players import PLAYERS
 from kdgan_core.pretrain import DEPENDS_ON, DROPOUT, cache_key, pretrained_player
+from kdgan_core.replica import Replica, pretrain_ahead
 
 CPU = torch.device("cpu")
 MakeConfig = Callable[..., TrialConfig]
@@ -174,6 +176,33 @@ def test_the_second_call_trains_nothing(
     with pytest.raises(AssertionError, match="trained again"):
         pretrained_player(role, config, 1, seed_data(config, 1), tmp_path, CPU)
     assert len(list(tmp_path.rglob("*.pt"))) == 1
+
+
+def test_what_another_process_is_training_is_left_to_it(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(pretrain_steps=2, seeds=(0, 1))
+    dataset = load_dataset("digits", None)
+    key = cache_key("classifier", config, 0, dataset.checksum, "cpu")
+    claimed = tmp_path / "pretrained" / f"classifier-{key}.pt"
+    claimed.parent.mkdir()
+    with filelock.FileLock(claimed.with_suffix(".lock")):
+        pretrain_ahead(config, dataset, tmp_path, CPU)
+        made = {path.name: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    assert len(made) == 2 * len(PLAYERS) - 1
+    assert claimed.name not in made
+    for seed in config.seeds:
+        Replica(config, seed, dataset, tmp_path, CPU)
+    found = {path.name: path.read_bytes() for path in tmp_path.rglob("*.pt")}
+    assert found.keys() - made.keys() == {claimed.name}
+    assert made.items() <= found.items()
+
+
+def test_a_method_from_scratch_pretrains_nothing_ahead(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    pretrain_ahead(make_config(method="codis"), load_dataset("digits", None), tmp_path, CPU)
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_pretraining_depends_on_the_seed_alone(make_config: MakeConfig, tmp_path: Path) -> None:
