@@ -35,6 +35,8 @@ from kdgan_core.stacked.players import CONVOLUTIONS
 from kdgan_core.stacked.stack import EAGER_ROUNDS, Stack
 from sweeps.environment import hardware, package_versions
 
+COUNTED = 10  # rounds whose launches are counted: as between two checks, some belong to none
+
 
 class Line(NamedTuple):
     """Of one way to train R replicas.
@@ -91,8 +93,8 @@ def measure(
     with matmul_precision(config.matmul_precision, on):
         for way, train in trained.items():
             train(EAGER_ROUNDS + 1)
-            made = count_launches(lambda train=train: train(1))  # type: ignore[misc]
-            launches[way] = 1.0 if way.endswith("graph") else float(made.total())
+            made = count_launches(lambda train=train: train(COUNTED))  # type: ignore[misc]
+            launches[way] = 1.0 if way.endswith("graph") else made.total() / COUNTED
         for _ in range(passes):
             for way, train in trained.items():
                 synchronize(on)
