@@ -1,6 +1,6 @@
 """Trials per hour of a study on this machine, `sweeps/run.py` against the naive program's Ray.
 
-    python benchmarks/sweep.py [--check] [--cells 4] [--naive-cells 2] [--seeds 1]
+    python benchmarks/sweep.py [--check] [--schedule fused] [--cells 4] [--seeds 1]
 
 The study: mnist at n=1,000, 30 cells (beta by gamma), three seeds each, 500 steps after 1,500 of
 pretraining, one trial a core. Both programs run a sample of it, as a user would start them: fewer
@@ -163,6 +163,7 @@ def main() -> int:
     parser.add_argument("--cells", type=int, default=4, help="of our sample")
     parser.add_argument("--naive-cells", type=int, default=2, help="of the naive program's")
     parser.add_argument("--seeds", type=int, default=1, help="of a cell in both samples")
+    parser.add_argument("--schedule", action="append", choices=schedules(), help="repeatable")
     parser.add_argument("--data-dir", type=Path, default=None)
     parser.add_argument("--naive", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -172,7 +173,7 @@ def main() -> int:
         return 0
     cores = len(os.sched_getaffinity(0))
     found = {"naive": naive_sample(asked.naive_cells, asked.seeds, cores, data_dir)}
-    for name in schedules():
+    for name in asked.schedule or schedules()[-1:]:
         found[name] = own_sample(name, asked.cells, asked.seeds, cores, data_dir)
     study = {name: sample.study_seconds(cores) for name, sample in found.items()}
     rates = {name: 3600.0 * CELLS / seconds for name, seconds in study.items()}
