@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from driving import check_all_recorded, check_plan_is_done, command, run, sqlite_of, sweep_of
 from mlflow import MlflowClient
 
@@ -35,6 +36,7 @@ def line_of(level: str, method: str) -> dict[tuple[str, str, str, str, str], int
     return {tuned: 2, ("methods", "method", level, method, "[0, 1]"): 1}
 
 
+@pytest.mark.slow
 def test_a_table_is_tuned_trained_recorded_and_added_to(tmp_path: Path) -> None:
     words = command(*SHORT, "--arms", "teacher,codis")
     done = run(tmp_path, words)

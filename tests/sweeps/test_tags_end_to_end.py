@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from driving import ROOT, environment, run, sqlite_of
 from mlflow import MlflowClient
 
@@ -29,6 +30,7 @@ def write_posts(path: Path) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+@pytest.mark.slow
 def test_a_file_of_posts_becomes_a_table(tmp_path: Path) -> None:
     write_posts(tmp_path / "mine.parquet")
     words = [

@@ -32,6 +32,7 @@ STUDY = ("--quick", "--trials", "4", "--seeds", "2", *SHORT, "--set", "steps=200
          "--set", "evaluations=4")  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_killed_workers_trial_goes_on_from_its_last_evaluation(tmp_path: Path) -> None:
     undisturbed, disturbed = tmp_path / "one", tmp_path / "other"
     undisturbed.mkdir()

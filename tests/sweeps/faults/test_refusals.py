@@ -28,6 +28,7 @@ TINY = ("--train-size", "50", "--set", "steps=20", "--set", "pretrain_steps=20",
 CELLS = ("--quick", "--mode", "sensitivity", *TINY, "--skip-preflight")
 
 
+@pytest.mark.slow
 def test_resources_that_can_never_be_met(tmp_path: Path) -> None:
     done = run(tmp_path, command("--mode", "baseline", *TINY, "--cpus-per-trial", "999"))
     assert done.returncode == 2, done.stdout
@@ -36,6 +37,7 @@ def test_resources_that_can_never_be_met(tmp_path: Path) -> None:
     assert finished(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_an_unreachable_tracking_server(tmp_path: Path) -> None:
     uri = f"http://127.0.0.1:{free_port()}"
     words = command("--mode", "baseline", *TINY, "--tracking-uri", uri)
@@ -182,6 +184,7 @@ def test_a_changed_plan_is_refused_and_once_accepted_replaces_the_old(tmp_path: 
     assert run(tmp_path, plot).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_recorded_trial_is_replayed_to_the_bit(tmp_path: Path) -> None:
     cell = ("--mode", "baseline", "--seeds", "2", *TINY, "--skip-preflight")
     assert run(tmp_path, command(*cell)).returncode == 0

@@ -99,6 +99,7 @@ def test_read_only_storage(small_disk: Path, tmp_path: Path) -> None:
     assert "--storage" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_second_driver_is_refused_with_the_first_named(tmp_path: Path) -> None:
     words = command(*TINY, "--set", "steps=2000")
     driver = Driver(tmp_path, words)
@@ -115,6 +116,7 @@ def test_a_second_driver_is_refused_with_the_first_named(tmp_path: Path) -> None
     assert "was killed" in after.stdout
 
 
+@pytest.mark.slow
 def test_a_damaged_plan_and_a_damaged_spool(tmp_path: Path) -> None:
     words = command(*TINY)
     assert run(tmp_path, words).returncode == 0

@@ -92,6 +92,7 @@ def test_a_server_that_is_away_blocks_nothing(
     assert recorder.error == f"connection refused by http://127.0.0.1:{closed_port}"
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_and_comes_back_has_everything_once(
     sweep: Sweep, many: list[list[Row]], server: Server
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_server_that_is_gone_costs_the_end_a_second_or_two(
     assert recorder.error == f"connection refused by {server.uri}"
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_costs_the_end_its_patience_and_doubles_nothing(
     sweep: Sweep, many: list[list[Row]], server: Server
 ) -> None:
