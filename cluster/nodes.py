@@ -15,6 +15,8 @@ from cluster.auth import headers
 from cluster.errors import ClusterError
 
 JOIN_SECONDS = 75.0  # for the machines that have to be there
+UNREACHED = "the head cannot reach it by ssh"
+OFF_SECONDS = 20.0  # after which one that ssh does not reach either is waited for no longer
 ASK_SECONDS = 3.0
 REACH_SECONDS = 15.0
 ANSWER_SECONDS = 20.0
@@ -73,15 +75,21 @@ def await_nodes(
     Raises:
         ClusterError: one has not joined, with what ssh says of it; or Ray does not answer.
     """
-    deadline = time.monotonic() + seconds
-    told = False
+    started = time.monotonic()
+    told = asked = False
     while True:
         there = joined(dashboard)
         absent = [host for host in cluster.wanted_workers if host not in there]
         if not absent:
             return there
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - started
+        if waited > seconds:
             raise ClusterError("; ".join(why_absent(host, head, cluster) for host in absent))
+        if waited > OFF_SECONDS and not asked:
+            asked = True
+            reasons = [why_absent(host, head, cluster) for host in absent]
+            if off := [reason for reason in reasons if UNREACHED in reason]:
+                raise ClusterError("; ".join(off))
         if not told:
             say(f"waiting for {', '.join(absent)} to join, {seconds:.0f} s at most")
             told = True
@@ -145,7 +153,7 @@ def why_absent(host: str, head: Machine, cluster: Cluster) -> str:
         head.run(tries, timeout=REACH_SECONDS + 15.0)
     except ClusterError as error:
         reason = last_line(str(error)).rpartition("(")[2].removesuffix(")")
-        return f"{host} has not joined: the head cannot reach it by ssh ({reason})"
+        return f"{host} has not joined: {UNREACHED} ({reason})"
     return (
         f"{host} has not joined, though the head reaches it by ssh: `ray monitor {cluster.path}`"
         f" shows what its set-up said; Ray does not try again, `connect.py up {cluster.path}"

@@ -37,7 +37,7 @@ SWEEP = (
     "--set", "steps=1000", "--set", "evaluations=10",
 )  # fmt: skip
 SHORT = ("digits", "--mode", "baseline", "--quick", "--train-size", "50")
-LONG = ("digits", "--mode", "baseline", "--train-size", "200", "--set", "steps=1500")
+LONG = ("digits", "--mode", "baseline", "--set", "steps=1500")
 
 
 @dataclass
@@ -250,7 +250,8 @@ def test_storage_that_a_machine_does_not_see_is_refused(laptop: Laptop) -> None:
 
 
 def test_ctrl_c_detaches_and_the_same_command_follows_again(laptop: Laptop) -> None:
-    words = ("sweeps/run.py", *LONG, "--seeds", "2", "--on", str(laptop.file))
+    words = ("sweeps/run.py", *LONG, "--train-size", "200", "--seeds", "2", "--on",
+             str(laptop.file))  # fmt: skip
     process = laptop.start(*words)
     lines: list[str] = []
     assert process.stdout is not None
@@ -282,8 +283,9 @@ def test_the_runs_are_on_the_heads_server(laptop: Laptop) -> None:
 
 def test_fetched_runs_make_a_figure(laptop: Laptop, tmp_path: Path) -> None:
     laptop.connect("fetch", "--to", str(tmp_path))
+    (sweep,) = [path.name for path in laptop.net.storage.glob("sweep_runs/*-sensitivity-*")]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "analysis" / "plot.py"), "digits", "--mode", "sensitivity"],
+        [sys.executable, str(ROOT / "analysis" / "plot.py"), "digits", "--sweep", sweep],
         cwd=tmp_path, env=laptop.environment(), capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -291,7 +293,7 @@ def test_fetched_runs_make_a_figure(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def test_a_head_that_dies_is_told_and_the_sweep_goes_on_after_up(laptop: Laptop) -> None:
-    words = (*LONG, "--seeds", "3")
+    words = (*LONG, "--train-size", "100", "--seeds", "2")  # a sweep of its own
     process = laptop.start("sweeps/run.py", *words, "--on", str(laptop.file))
     folders = lambda: list(laptop.net.storage.glob("sweep_runs/*-baseline-*/checkpoints/*"))  # noqa: E731
     before = set(folders())
