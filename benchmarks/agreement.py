@@ -12,7 +12,6 @@ schedule.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -30,31 +29,28 @@ from benchmarks.common import (
     Goal,
     conclude,
     mnist_config,
+    options,
     print_table,
-    schedules,
-    with_schedule,
 )
 from kdgan_core import run_trial
+from kdgan_core.names import SCHEDULES
 
 MOST_DIFFERENCE = 0.005  # of the mean accuracy, either way
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 where the aim is missed")
+    parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STUDY_STEPS)
     parser.add_argument("--pretrain-steps", type=int, default=1500)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data-dir", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     seeds = tuple(range(asked.seeds))
     config = mnist_config(steps=asked.steps, pretrain_steps=asked.pretrain_steps, seeds=seeds)
     found = {"naive": [naive.train_seed(config, seed, asked.data_dir).test for seed in seeds]}
     with tempfile.TemporaryDirectory() as cache:
-        for name in schedules():
-            own = with_schedule(config, name)
+        for name in SCHEDULES:
+            own = config.replace(schedule=name)
             result = run_trial(own, data_dir=asked.data_dir, cache_dir=Path(cache), device="cpu")
             found[name] = [seed.test_score or 0.0 for seed in result.seeds]
     rows, goals = [], []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -13,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from kdgan_core.config import FIELDS, TrialConfig
+from kdgan_core.config import TrialConfig
 from sweeps.environment import code_version, hardware, package_versions
 from sweeps.loading import load_space
 
@@ -49,17 +50,13 @@ class Goal(NamedTuple):
         return f"{self.name}: {self.value:.3g}, aim {word} {self.limit:.3g}: {met}"
 
 
-def schedules() -> tuple[str, ...]:
-    """The schedules that a trial's configuration knows: `alternating` is Algorithm 1's."""
-    for field in FIELDS:
-        if field.name == "schedule":
-            return tuple(field.metadata["choices"])
-    return ("alternating",)
-
-
-def with_schedule(config: TrialConfig, schedule: str) -> TrialConfig:
-    """The config with that schedule."""
-    return config.replace(schedule=schedule) if len(schedules()) > 1 else config
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with what benchmarks have in common; the script adds to it."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="exit 1 where an aim is missed")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--data-dir", type=Path, help="default: KDGAN_DATA or the user's cache")
+    return parser
 
 
 def mnist_config(**changes: object) -> TrialConfig:

@@ -28,12 +28,12 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder hides a package
 
-from benchmarks.common import print_table, schedules, with_schedule
+from benchmarks.common import print_table
+from benchmarks.kernels import count_kernels
 from kdgan_core import Trial, TrialConfig
 from kdgan_core.data import load_dataset
 from kdgan_core.names import METHODS
@@ -49,7 +49,6 @@ from sweeps.spool import SpoolWriter
 
 RECORDED = Path(__file__).with_name("counts.json")
 FUSED_METHODS = ("kdgan", "nagan")  # that have a round of one forward a player
-ALLOCATIONS = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 SMALL = {
     "dataset": "digits", "architecture": "small", "train_size": 100, "valid_size": 50,
     "batch_size": 20, "seeds": (0,), "steps": 4, "pretrain_steps": 0, "evaluations": 2,
@@ -60,38 +59,11 @@ SECONDS = 120.0  # for a store to take them
 Counts = dict[str, dict[str, int]]
 
 
-class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the calls of torch's operators that compute something."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not _is_free(func):
-            self.calls[str(func)] += 1
-        return func(*args, **(kwargs or {}))
-
-
-def _is_free(operator: Any) -> bool:
-    """Whether an operator only looks at a tensor in another way, or makes an empty one."""
-    schema = operator._schema
-    if schema.name.removeprefix("aten::") in ALLOCATIONS:
-        return True
-    aliases = [one.alias_info for one in schema.returns if one.alias_info is not None]
-    return bool(aliases) and not any(alias.is_write for alias in aliases)
-
-
 def cases() -> dict[str, TrialConfig]:
-    """Name -> a small trial of every method, and of every schedule where it has several."""
+    """Name -> a small trial of every method, and of the fused schedule where it has that."""
     found = {method: TrialConfig.from_dict({**SMALL, "method": method}) for method in METHODS}
-    for schedule in schedules():
-        if schedule != "alternating":
-            found |= {
-                f"{method} {schedule}": with_schedule(found[method], schedule)
-                for method in FUSED_METHODS
-            }
-    return found
+    fused = {f"{name} fused": found[name].replace(schedule="fused") for name in FUSED_METHODS}
+    return found | fused
 
 
 def of_round(config: TrialConfig) -> tuple[int, dict[str, int]]:
@@ -101,9 +73,8 @@ def of_round(config: TrialConfig) -> tuple[int, dict[str, int]]:
     forwards: Counter[str] = Counter()
     for role, player in _players(replica).items():
         player.register_forward_hook(functools.partial(_count_forward, forwards, role))
-    with Kernels() as kernels:
-        replica.train_to(2)
-    return kernels.calls.total(), dict(sorted(forwards.items()))
+    kernels = count_kernels(lambda: replica.train_to(2)).total()
+    return kernels, dict(sorted(forwards.items()))
 
 
 def _players(replica: Replica) -> dict[str, torch.nn.Module]:
@@ -123,10 +94,9 @@ def of_pretraining(role: str) -> int:
     found: list[int] = []
     for steps in (12, 18):  # both validate as often
         player = fresh_player(role, config, 0, replica.device, data.shape)
-        with Kernels() as kernels:
-            longer = config.replace(pretrain_steps=steps)
-            train_supervised(role, player, longer, 0, data)
-        found.append(kernels.calls.total())
+        longer = config.replace(pretrain_steps=steps)
+        train = functools.partial(train_supervised, role, player, longer, 0, data)
+        found.append(count_kernels(train).total())
     return round((found[1] - found[0]) / 6)
 
 

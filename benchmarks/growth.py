@@ -16,7 +16,6 @@ and those of the driver's seconds a trial are at most 0.25.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import math
 import statistics
@@ -33,7 +32,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder hides a package
 
 from benchmarks.analysis import make_store
-from benchmarks.common import Goal, conclude, print_table
+from benchmarks.common import Goal, conclude, options, print_table
 from benchmarks.counts import SECONDS, SMALL, counted_requests, train_into
 from kdgan_core import TrialConfig, run_trial
 from kdgan_core.data import load_dataset
@@ -184,11 +183,8 @@ def recording(runs: int) -> tuple[int, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 where an aim is missed")
+    parser = options(__doc__)
     parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data-dir", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     quiet_mlflow()

@@ -4,7 +4,7 @@
 
 Trains R replicas of KDGAN (MNIST, n=1,000, batch 50, the paper's players; one cell, R seeds) one
 by one and as a stack, with either schedule and either form of the stacked convolutions. Printed
-for each: launches of a round over R (aten calls that compute, by torch's profiler), milliseconds
+for each: launches of a round over R (torch's operators that compute), milliseconds
 of a round over R, and their ratio to training one by one, measured in turns in the same run.
 
 On a CPU the launches are what counts: a stack of large R saves nearly all of them, and no time,
@@ -14,8 +14,10 @@ rounds as CUDA graphs, replayed with one launch; the rate in the last columns is
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,9 +27,12 @@ from typing import NamedTuple
 import click
 import torch
 
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder hides a package
+
+from benchmarks.kernels import count_kernels
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, load_dataset
-from kdgan_core.launches import count_launches, synchronize
 from kdgan_core.names import SCHEDULES
 from kdgan_core.precision import matmul_precision
 from kdgan_core.replica import Replica
@@ -72,14 +77,23 @@ def ways(replicas: Callable[[], list[Replica]], device: str) -> dict[str, Callab
 
     found: dict[str, Callable[[int], None]] = {"one by one": one_by_one}
     for convolution in CONVOLUTIONS:
-        stack = Stack(replicas(), convolution, use_graph=False)
-        found[convolution] = lambda rounds, stack=stack: stack.train_to(stack.round + rounds)  # type: ignore[misc]
+        found[convolution] = functools.partial(
+            _train, Stack(replicas(), convolution, use_graph=False)
+        )
         if device == "cuda":
             graph = Stack(replicas(), convolution)
-            found[f"{convolution}, graph"] = lambda rounds, stack=graph: stack.train_to(  # type: ignore[misc]
-                stack.round + rounds
-            )
+            found[f"{convolution}, graph"] = functools.partial(_train, graph)
     return found
+
+
+def _train(stack: Stack, rounds: int) -> None:
+    stack.train_to(stack.round + rounds)
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def measure(
@@ -93,7 +107,7 @@ def measure(
     with matmul_precision(config.matmul_precision, on):
         for way, train in trained.items():
             train(EAGER_ROUNDS + 1)
-            made = count_launches(lambda train=train: train(COUNTED))  # type: ignore[misc]
+            made = count_kernels(functools.partial(train, COUNTED))
             launches[way] = 1.0 if way.endswith("graph") else made.total() / COUNTED
         for _ in range(passes):
             for way, train in trained.items():

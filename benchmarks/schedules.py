@@ -26,7 +26,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder hides a package
 
 from analysis.stats import t_interval
-from benchmarks.common import conclude, in_turn, print_table, ratio, with_schedule
+from benchmarks.common import conclude, in_turn, print_table, ratio
 from kdgan_core import TrialConfig, run_trial
 from kdgan_core.data import load_dataset
 from kdgan_core.precision import matmul_precision
@@ -48,7 +48,7 @@ def round_ratio(config: TrialConfig, data_dir: Path | None, passes: int) -> floa
     dataset = load_dataset("mnist", data_dir)
 
     def timed(schedule: str) -> Callable[[], float]:
-        own = with_schedule(config, schedule).replace(seeds=(0,), steps=10**6)
+        own = config.replace(schedule=schedule).replace(seeds=(0,), steps=10**6)
         replica = untrained_replica(own, dataset, "cpu")
 
         def once() -> float:

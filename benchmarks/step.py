@@ -13,7 +13,6 @@ program's, a fused one at most 1/3.4, and either at most 4 times its floor.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
@@ -31,15 +30,15 @@ from benchmarks.common import (
     in_turn,
     medians,
     mnist_config,
+    options,
     print_table,
     ratio,
-    schedules,
     spread,
-    with_schedule,
 )
 from benchmarks.floor import CPU, gemm_rate, step_operations
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import load_dataset
+from kdgan_core.names import SCHEDULES
 from kdgan_core.precision import matmul_precision
 from sweeps.cost import untrained_replica
 
@@ -105,17 +104,14 @@ def print_profile(name: str, play: Rounds) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 where an aim is missed")
+    parser = options(__doc__)
     parser.add_argument("--passes", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=20, help="timed at once")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="where the time goes, instead")
-    parser.add_argument("--data-dir", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     steps = max(3000, (asked.passes + 2) * asked.rounds)
-    configs = {name: with_schedule(mnist_config(steps=steps), name) for name in schedules()}
+    configs = {name: mnist_config(steps=steps).replace(schedule=name) for name in SCHEDULES}
     plays = {"naive": naive_rounds(mnist_config(steps=steps), asked.data_dir)}
     plays |= {name: own_rounds(config, asked.data_dir) for name, config in configs.items()}
     if asked.profile:

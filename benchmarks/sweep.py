@@ -43,10 +43,10 @@ from benchmarks.common import (
     mnist_config,
     print_table,
     run,
-    schedules,
 )
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.fetch import default_data_dir
+from kdgan_core.names import SCHEDULES
 
 CELLS = 30
 BETAS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -108,9 +108,8 @@ def own_sample(schedule: str, cells: int, seeds: int, cores: int, data_dir: Path
         "--levels", f"beta={_joined(betas)}", "--levels", f"gamma={_joined(gammas)}",
         "--train-size", "1000", "--data-dir", str(data_dir.resolve()),
         "--set", f"seeds={_joined(STUDY_SEEDS[:seeds])}", "--set", f"steps={STUDY_STEPS}",
+        "--set", f"schedule={schedule}",
     ]  # fmt: skip
-    if len(schedules()) > 1:
-        words += ["--set", f"schedule={schedule}"]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wall = run(words, folder)
@@ -163,7 +162,7 @@ def main() -> int:
     parser.add_argument("--cells", type=int, default=4, help="of our sample")
     parser.add_argument("--naive-cells", type=int, default=2, help="of the naive program's")
     parser.add_argument("--seeds", type=int, default=1, help="of a cell in both samples")
-    parser.add_argument("--schedule", action="append", choices=schedules(), help="repeatable")
+    parser.add_argument("--schedule", action="append", choices=SCHEDULES, help="repeatable")
     parser.add_argument("--data-dir", type=Path, default=None)
     parser.add_argument("--naive", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -173,7 +172,7 @@ def main() -> int:
         return 0
     cores = len(os.sched_getaffinity(0))
     found = {"naive": naive_sample(asked.naive_cells, asked.seeds, cores, data_dir)}
-    for name in asked.schedule or schedules()[-1:]:
+    for name in asked.schedule or SCHEDULES[-1:]:
         found[name] = own_sample(name, asked.cells, asked.seeds, cores, data_dir)
     study = {name: sample.study_seconds(cores) for name, sample in found.items()}
     rates = {name: 3600.0 * CELLS / seconds for name, seconds in study.items()}

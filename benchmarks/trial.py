@@ -15,7 +15,6 @@ the naive one.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -35,15 +34,15 @@ from benchmarks.common import (
     in_turn,
     medians,
     mnist_config,
+    options,
     print_table,
     ratio,
-    schedules,
     spread,
-    with_schedule,
 )
 from kdgan_core import run_trial
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import load_dataset
+from kdgan_core.names import SCHEDULES
 
 MOST = 1 / 5  # of the naive trial
 
@@ -73,7 +72,7 @@ class Trials:
 
     def own(self, schedule: str) -> Callable[[], float]:
         """A function that returns seconds of the product's trial."""
-        config = with_schedule(self.config, schedule)
+        config = self.config.replace(schedule=schedule)
 
         def measure() -> float:
             started = time.perf_counter()
@@ -94,13 +93,10 @@ class Trials:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="exit 1 where the aim is missed")
+    parser = options(__doc__)
     parser.add_argument("--steps", type=int, default=STUDY_STEPS)
     parser.add_argument("--pretrain-steps", type=int, default=1500)
     parser.add_argument("--passes", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data-dir", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     config = mnist_config(steps=asked.steps, pretrain_steps=asked.pretrain_steps, seeds=(0,))
@@ -109,7 +105,7 @@ def main() -> int:
         trials = Trials(config, asked.data_dir, Path(cache))
         fill = config.replace(steps=1, evaluations=1)  # the players of the seed, once
         run_trial(fill, data_dir=asked.data_dir, cache_dir=Path(cache), device="cpu")
-        measures: dict[str, Callable[[], float]] = {name: trials.own(name) for name in schedules()}
+        measures: dict[str, Callable[[], float]] = {name: trials.own(name) for name in SCHEDULES}
         found = in_turn({"naive": trials.naive, **measures}, asked.passes, warm_up=0)
     seconds = medians(found)
     ratios = {name: ratio(found, name, "naive") for name in measures}
