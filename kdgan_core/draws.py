@@ -24,9 +24,15 @@ def per_replica(value: Scalar, like: Tensor) -> Scalar:
 
 
 def exponential(shape: tuple[int, ...], generator: Generators, like: Tensor) -> Tensor:
-    """Exponential(1) draws of a shape, (R, *shape) of a stack; dtype and device as `like`."""
+    """Exponential(1) draws of a shape, (R, *shape) of a stack; dtype and device as `like`.
+
+    On a CPU -log(1 - u) of uniform draws u: `exponential_` takes four times as long there.
+    """
     empty = _empty(shape, generator, like.device, like.dtype)
-    return _filled(empty, generator, lambda part, own: part.exponential_(generator=own))
+    if like.device.type != "cpu":
+        return _filled(empty, generator, lambda part, own: part.exponential_(generator=own))
+    drawn = _filled(empty, generator, lambda part, own: part.uniform_(generator=own))
+    return drawn.neg_().log1p_().neg_()
 
 
 def uniform(shape: tuple[int, ...], generator: Generators, device: torch.device) -> Tensor:
@@ -42,9 +48,14 @@ def normal(shape: tuple[int, ...], generator: Generators, like: Tensor) -> Tenso
 
 
 def kept(x: Tensor, rate: float, generator: Generators) -> Tensor:
-    """Shaped as x, 1 with probability 1 - rate and else 0. x: any shape, (R, ...) of a stack."""
-    empty = torch.empty_like(x)
-    return _filled(empty, generator, lambda part, own: part.bernoulli_(1.0 - rate, generator=own))
+    """Shaped as x, 1 with probability 1 - rate and else 0. x: any shape, (R, ...) of a stack.
+
+    On a CPU by a comparison of uniform draws: `bernoulli_` takes four times as long there.
+    """
+    keep, empty = 1.0 - rate, torch.empty_like(x)
+    if x.device.type != "cpu":
+        return _filled(empty, generator, lambda part, own: part.bernoulli_(keep, generator=own))
+    return _filled(empty, generator, lambda part, own: part.uniform_(generator=own)).lt_(keep)
 
 
 def _empty(

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from kdgan_core.draws import Generators, Scalar, exponential, per_replica
 from kdgan_core.losses import DRAWS
-from kdgan_core.truth import one_hot
 
 
 class ConcreteSample(NamedTuple):
@@ -138,7 +137,7 @@ def straight_through(
     del control_variate
     draw = concrete_sample(logits, tau, samples, generator)
     relaxed = F.softmax(draw.scaled, dim=-1)
-    discrete = one_hot(draw.labels, logits.shape[-1]).to(relaxed.dtype)
+    discrete = torch.zeros_like(relaxed).scatter_(-1, draw.labels.unsqueeze(-1), 1.0)
     through = discrete + relaxed - relaxed.detach()
     return (through * rewards.unsqueeze(-3)).sum(dim=-1).mean(DRAWS)
 

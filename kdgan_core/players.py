@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data.task import PlayerShape
-from kdgan_core.layers import drop
+from kdgan_core.layers import drop, max_pool
 from kdgan_core.names import DATASET_CHANNELS, DATASET_SIDE, DATASET_SIZES
 from kdgan_core.tag_players import build_tag_player
 
@@ -76,7 +76,7 @@ class LeNet(nn.Module):
     """Two convolutions with 2x2 max pooling, a dense layer with dropout, K scores: T and D of
     MNIST, C of CIFAR-10.
 
-    Pooling comes before the ReLU: the same function, on a quarter of the entries.
+    Pooling comes before the bias and the ReLU: the same function, on a quarter of the entries.
     """
 
     def __init__(
@@ -92,10 +92,16 @@ class LeNet(nn.Module):
         self.dropout = dropout
 
     def forward(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        x = F.relu(F.max_pool2d(self.first(images), 2))
-        x = F.relu(F.max_pool2d(self.second(x), 2))
+        x = _pooled(self.second, _pooled(self.first, images))
         x = drop(F.relu(self.dense(x.flatten(1))), self.dropout, generator)
         return self.out(x).float()  # type: ignore[no-any-return]
+
+
+def _pooled(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """The ReLU of the layer's convolution under 2x2 max pooling; its bias is added in between."""
+    assert layer.bias is not None
+    y = max_pool(F.conv2d(x, layer.weight, padding=layer.padding))
+    return F.relu(y.add_(layer.bias.view(-1, 1, 1)), inplace=True)
 
 
 class BatchNorm(nn.Module):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kdgan_core.draws import Generators
-from kdgan_core.layers import drop
+from kdgan_core.layers import drop, max_pool
 from kdgan_core.players import MLP, LeNet
 
 CONVOLUTIONS = ("grouped", "im2col")
@@ -60,9 +60,9 @@ class StackedConvolution(nn.Module):
     def _grouped(self, x: Tensor) -> Tensor:
         replicas = x.shape[0]
         side_by_side = x.transpose(0, 1).flatten(1, 2)
-        weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
-        y = F.conv2d(side_by_side, weight, bias, padding=self.padding, groups=replicas)
-        y = F.max_pool2d(y, 2)
+        weight, bias = self.weight.flatten(0, 1), self.bias.view(-1, 1, 1)
+        y = F.conv2d(side_by_side, weight, padding=self.padding, groups=replicas)
+        y = max_pool(y).add_(bias)
         return y.view(y.shape[0], replicas, -1, *y.shape[2:]).transpose(0, 1)
 
     def _im2col(self, x: Tensor) -> Tensor:
@@ -76,10 +76,11 @@ class StackedConvolution(nn.Module):
             replicas, batch * height * width, -1
         )
         weight = self.weight.permute(0, 3, 4, 2, 1).flatten(1, 3)  # (R, k k C, O)
-        y = torch.baddbmm(self.bias.unsqueeze(1), columns, weight)
+        y = torch.bmm(columns, weight)
         images = y.view(replicas * batch, height, width, -1).permute(0, 3, 1, 2)
-        y = F.max_pool2d(images, 2)
-        return y.view(replicas, batch, *y.shape[1:])
+        y = max_pool(images)
+        y = y.view(replicas, batch, *y.shape[1:])
+        return y.add_(self.bias.view(replicas, 1, -1, 1, 1))
 
 
 class StackedMLP(nn.Module):

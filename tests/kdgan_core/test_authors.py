@@ -43,8 +43,8 @@ def own_gradient(logits: Tensor, scores: Tensor, samples: int, seed: int = 0) ->
 def test_the_gradient_regresses_the_drawn_logits_on_ds() -> None:
     """d/dh_y = (sigmoid(h_y) - sigmoid(g_y)) / (B k) for every draw of y."""
     h, g, samples = random(3, 4), random(3, 4, seed=1), 6
-    noise = torch.empty(samples, 3, 4, dtype=torch.float64).exponential_(generator=seeded())
-    drawn = (h - noise.log()).argmax(dim=2)
+    uniform = torch.rand(samples, 3, 4, dtype=torch.float64, generator=seeded())
+    drawn = (h - (-(1.0 - uniform).log()).log()).argmax(dim=2)
     expected = torch.zeros_like(h)
     for row in drawn.tolist():
         for i, y in enumerate(row):

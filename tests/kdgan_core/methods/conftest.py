@@ -61,8 +61,8 @@ class Scene:
 
     def draw(self, logits: Tensor, count: int) -> Tensor:
         """(count, B) labels from softmax(logits), as the replica's next ones will be."""
-        noise = torch.empty(count, *logits.shape).exponential_(generator=self._noise)
-        return (logits - noise.log()).argmax(dim=2)
+        uniform = torch.rand(count, *logits.shape, generator=self._noise)
+        return (logits - (-(1.0 - uniform).log()).log()).argmax(dim=2)
 
     def uniform(self, count: int) -> Tensor:
         """(count,) from U(0, 1), as the replica's next ones will be."""

@@ -57,7 +57,7 @@ class Batch:
         self.images, self.labels = replica.streams[role].next()
         replica.streams[role].next = lambda: (self.images, self.labels)  # type: ignore[method-assign]
         with torch.no_grad():
-            scores = {name: player(self.images) for name, player in replica.players.items()}
+            scores = {name: p(self.images).double() for name, p in replica.players.items()}
         self.h, self.f = scores["classifier"], scores["teacher"]
         self.accept = scores["discriminator"].sigmoid()
 
