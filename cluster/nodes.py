@@ -16,7 +16,7 @@ from cluster.errors import ClusterError
 
 JOIN_SECONDS = 75.0  # for the machines that have to be there
 UNREACHED = "the head cannot reach it by ssh"
-OFF_SECONDS = 20.0  # after which one that ssh does not reach either is waited for no longer
+OFF_SECONDS = 10.0  # after which one that ssh does not reach either is waited for no longer
 ASK_SECONDS = 3.0
 REACH_SECONDS = 15.0
 ANSWER_SECONDS = 20.0

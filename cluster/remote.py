@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import sys
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 2.0
 LOST_SECONDS = 60.0  # without an answer: then the head is given up
+LOST_VARIABLE = "KDGAN_LOST_SECONDS"  # of the environment: another number of seconds
 PREFIX = "kdgan"
 INTERRUPTED = 130
 CODE = "import json; from sweeps.manifest import code_files; print(json.dumps(code_files()))"
@@ -47,6 +49,7 @@ def run_on(path: Path, words: Sequence[str], console: Console, down_when_done: b
         ClusterError: the cluster is not up, not complete, or was lost.
     """
     use_token()
+    lost_seconds()  # what is wrong with it is said before anything runs
     cluster = read_cluster(path)
     job = None
     try:
@@ -176,8 +179,9 @@ def follow(head: Machine, job: str, console: Console) -> int:
         The job's exit code.
 
     Raises:
-        ClusterError: the head has not answered for LOST_SECONDS.
+        ClusterError: the head has not answered for `lost_seconds()`.
     """
+    patience = lost_seconds()
     shown = 0
     answered = time.monotonic()
     while True:
@@ -196,7 +200,7 @@ def follow(head: Machine, job: str, console: Console) -> int:
                     time.sleep(POLL_SECONDS)
         except (ClusterError, OSError, RuntimeError) as error:
             silent = time.monotonic() - answered
-            if silent > LOST_SECONDS:
+            if silent >= patience:
                 raise ClusterError(
                     f"the head has not answered for {silent:.0f} s ({last_line(str(error))}). What"
                     " has finished is on the shared storage: bring the cluster up again with `ray"
@@ -204,6 +208,22 @@ def follow(head: Machine, job: str, console: Console) -> int:
                 ) from None
             console.print(f"the connection is lost ({last_line(str(error))}); trying again")
             time.sleep(POLL_SECONDS)
+
+
+def lost_seconds() -> float:
+    """How long a head may be silent before it is given up.
+
+    Raises:
+        ClusterError: KDGAN_LOST_SECONDS is not a number of seconds.
+    """
+    given = os.environ.get(LOST_VARIABLE, "")
+    try:
+        seconds = float(given) if given else LOST_SECONDS
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds < float("inf"):
+        raise ClusterError(f"{LOST_VARIABLE} is {given!r}; give it seconds, 0 or more")
+    return seconds
 
 
 def exit_code(status: str, driver: int | None) -> int:

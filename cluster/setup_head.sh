@@ -26,11 +26,17 @@ fi
 socket=$state/run
 control=("$venv/bin/supervisorctl" -c "$state/supervisord.conf")
 
+# By its command, since after a crash the number may be some other process's.
+runs() {
+    [ -e "$state/supervisord.pid" ] &&
+        grep -q supervisord "/proc/$(cat "$state/supervisord.pid")/cmdline" 2> /dev/null
+}
+
 fail() { echo "setup_head.sh: $*" >&2; exit 1; }
 
 if [ "${1:-}" = stop ]; then
-    [ ! -e "$state/supervisord.pid" ] || "${control[@]}" shutdown
-    for _ in $(seq 100); do [ -e "$state/supervisord.pid" ] || exit 0; sleep 0.2; done
+    ! runs || "${control[@]}" shutdown
+    for _ in $(seq 100); do runs || exit 0; sleep 0.2; done
     fail "the services did not stop within 20 s"
 fi
 
@@ -120,16 +126,15 @@ END
 # Restarted where its configuration has changed, started where it does not run.
 export KDGAN_SECRET
 KDGAN_SECRET=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
-if [ -e "$state/supervisord.pid" ] && kill -0 "$(cat "$state/supervisord.pid")" 2> /dev/null; then
+if runs; then
     if ! cmp -s "$state/supervisord.conf" "$state/supervisord.conf.new"; then
         "${control[@]}" shutdown
-        for _ in $(seq 100); do [ -e "$state/supervisord.pid" ] || break; sleep 0.2; done
+        for _ in $(seq 100); do runs || break; sleep 0.2; done
     fi
 fi
 mv "$state/supervisord.conf.new" "$state/supervisord.conf"
 chmod 600 "$state/supervisord.conf"
-if [ ! -e "$state/supervisord.pid" ] || ! kill -0 "$(cat "$state/supervisord.pid")" 2> /dev/null
-then
+if ! runs; then
     rm -f "$state/supervisord.pid"
     (cd "$state" && "$venv/bin/supervisord" -c "$state/supervisord.conf")
 fi

@@ -26,10 +26,12 @@ START_SECONDS = 30.0
 TOOLS = ("ip", "unshare", "nsenter", "ssh", "ssh-keygen", "sshd", "rsync", "mount", "runuser")
 HOME = "/root"
 STORAGE = "/tmp/storage"  # as the hosts see it
+STATE = "state"  # in the folder of a host: the head's database and logs
 SYSTEM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
-# In a host's own namespaces: what it sees, then sshd in front. Folders that must be seen are
-# bound aside first, since /tmp and the home folder are about to be hidden.
+# In a host's own namespaces: what it sees, then sshd. Folders that must be seen are bound aside
+# first, since /tmp and the home folder are about to be hidden. The shell stays as process number 1
+# and reaps what has lost its parent, as a machine's own does: `ray stop` waits for zombies too.
 BOOT = r"""
 set -eu
 mount --make-rprivate /
@@ -54,7 +56,8 @@ mkdir -p /run/sshd
 cp "$ASIDE/profile" "$HOME/.profile"
 cp "$ASIDE/profile" "$HOME/.bashrc"
 ln -sfn "$VENV" "$HOME/kdgan-venv"
-exec "$SSHD" -D -e -f "$ASIDE/sshd_config"
+"$SSHD" -D -e -f "$ASIDE/sshd_config" &
+wait
 """
 
 
@@ -140,8 +143,8 @@ class Hosts:
         return self.folder / "storage"
 
     def start(self, name: str, number: int, cpus: str = "", shared: bool = True) -> Host:
-        """A host with the address NETWORK.number; or the one again that was killed, whose home
-        folder is as it was.
+        """A host with the address NETWORK.number; or the one again that was killed, whose disk
+        (home folder, /etc, the head's state) is as it was.
 
         Args:
             name: of it.
@@ -152,8 +155,9 @@ class Hosts:
         space, address = f"kdgan-{name}", f"{NETWORK}.{number}"
         _network(space, address, number)
         aside = self.folder / name
-        shutil.rmtree(aside / "etc", ignore_errors=True)
-        shutil.copytree("/etc", aside / "etc", symlinks=True)
+        if not (aside / "etc").exists():
+            shutil.copytree("/etc", aside / "etc", symlinks=True)
+            _name_files(aside / "etc", name, address)
         own = aside / "own-storage"
         for kept in (own, aside / "home"):
             kept.mkdir(exist_ok=True)
@@ -161,7 +165,7 @@ class Hosts:
         _ssh_files(aside, self.key, address)
         venv, python = Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()
         (aside / "profile").write_text(
-            f"export PATH={venv}/bin:$PATH KDGAN_STATE=/tmp/kdgan-head PYTHONPATH={HOME}/kdgan\n"
+            f"export PATH={venv}/bin:$PATH KDGAN_STATE={aside}/{STATE} PYTHONPATH={HOME}/kdgan\n"
             "export OMP_NUM_THREADS=1\n"
         )
         seen = [f"{folder}={folder}" for folder in dict.fromkeys((venv, python))]
@@ -230,7 +234,9 @@ def _network(space: str, address: str, number: int) -> None:
     subprocess.run(["ip", "netns", "del", space], capture_output=True)
     subprocess.run(["ip", "link", "del", outer], capture_output=True)
     _do(["ip", "netns", "add", space])
-    _do(["ip", "link", "add", outer, "type", "veth", "peer", "name", inner])
+    # Always the same card, else the others go on asking the one before for a while.
+    card = ["peer", "name", inner, "address", f"02:4b:44:00:00:{number:02x}"]
+    _do(["ip", "link", "add", outer, "type", "veth", *card])
     _do(["ip", "link", "set", outer, "master", BRIDGE, "up"])
     _do(["ip", "link", "set", inner, "netns", space])
     within = ["ip", "-n", space]
@@ -238,6 +244,16 @@ def _network(space: str, address: str, number: int) -> None:
     _do([*within, "link", "set", "lo", "up"])
     _do([*within, "link", "set", inner, "up"])
     _do([*within, "route", "add", "default", "via", f"{NETWORK}.1"])  # else Ray takes 127.0.0.1
+
+
+def _name_files(etc: Path, name: str, address: str) -> None:
+    """Names by /etc/hosts alone, the host's own among them: to ask for one, as Ray does at every
+    start, a name server that no host reaches would take ten seconds."""
+    hosts, switch = etc / "hosts", etc / "nsswitch.conf"
+    for file in (hosts, switch):
+        file.unlink(missing_ok=True)  # it may be a link to this machine's
+    hosts.write_text(f"127.0.0.1 localhost\n{address} {name}\n")
+    switch.write_text("passwd: files\ngroup: files\nshadow: files\nhosts: files\n")
 
 
 def _ssh_files(aside: Path, key: Path, address: str) -> None:

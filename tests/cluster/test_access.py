@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,17 @@ from rich.console import Console
 from cluster import connect, nodes
 from cluster.access import Machine, free_port, last_line, on_head, read_cluster
 from cluster.errors import ClusterError
-from cluster.remote import exit_code, job_prefix, machines, run_on, without_own
+from cluster.remote import (
+    LOST_SECONDS,
+    LOST_VARIABLE,
+    exit_code,
+    follow,
+    job_prefix,
+    lost_seconds,
+    machines,
+    run_on,
+    without_own,
+)
 from sweeps.run import main
 
 ONPREM = Path(__file__).parents[2] / "cluster" / "onprem.yaml"
@@ -115,6 +127,29 @@ def test_jobs_are_found_again_by_their_command_line() -> None:
 )
 def test_the_exit_code_is_the_sweeps(status: str, driver: int | None, code: int) -> None:
     assert exit_code(status, driver) == code
+
+
+def test_a_silent_head_is_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Machine):
+        @contextlib.contextmanager
+        def forwarded(self, ports: Sequence[int], fixed: bool = False) -> Iterator[dict[int, int]]:
+            raise ClusterError("it is gone")
+            yield {}
+
+    monkeypatch.setenv(LOST_VARIABLE, "0")
+    with pytest.raises(ClusterError, match=r"not answered for 0 s \(it is gone\)"):
+        follow(Silent("head", "", "", home), "job", Console())
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "inf", "nan"])
+def test_the_wait_for_a_silent_head_is_in_seconds(
+    monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setenv(LOST_VARIABLE, given)
+    with pytest.raises(ClusterError, match=f"KDGAN_LOST_SECONDS is '{given}'"):
+        run_on(ONPREM, ["digits"], Console(), False)
+    monkeypatch.delenv(LOST_VARIABLE)
+    assert lost_seconds() == LOST_SECONDS
 
 
 def test_machines_in_words() -> None:

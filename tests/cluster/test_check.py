@@ -48,6 +48,14 @@ def test_every_configuration_is_fine(base: str, overlays: list[str]) -> None:
     validate_config(prepare_config(copy.deepcopy(config)))
 
 
+@pytest.mark.parametrize("base", BASES)
+def test_what_git_leaves_out_is_not_copied_to_the_machines(base: str) -> None:
+    """An environment of gigabytes in the checkout, as CI has one, would go to each of them."""
+    ignored = (CLUSTER.parent / ".gitignore").read_text().split()
+    names = {line.strip("/") for line in ignored} - {"cluster/*.composed.yaml"}
+    assert names <= set(compose(CLUSTER / base)["rsync_exclude"])
+
+
 def test_the_composed_configurations_are_seen() -> None:
     assert "gpu.yaml" in BASES
     assert {"multi-gpu", "on-demand"} <= set(OVERLAYS)

@@ -6,7 +6,6 @@ The tests are the steps of that life, in order: each one needs those before it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -23,6 +22,7 @@ import pytest
 from mlflow import MlflowClient
 
 from cluster.access import JOBS_PORT, MLFLOW_PORT, read_cluster
+from sweeps.spool import SpoolState, read_spool
 
 pytestmark = [
     pytest.mark.cluster,
@@ -31,13 +31,20 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[2]
 HEAD, WORKER, STRAY = f"{hosts.NETWORK}.2", f"{hosts.NETWORK}.3", f"{hosts.NETWORK}.4"
-# Trials of some seconds, enough of them to keep two hosts busy for a while.
-SWEEP = (
-    "digits", "--mode", "sensitivity", "--factors", "gamma", "--train-size", "50", "--seeds", "2",
-    "--set", "steps=1000", "--set", "evaluations=10",
+# Trials of some seconds, in which there is much to check and little to pretrain.
+BRIEF = (
+    "digits", "--train-size", "50", "--seeds", "2", "--set", "pretrain_steps=100",
+    "--set", "teacher_pretrain_steps=100", "--set", "evaluations=10",
 )  # fmt: skip
+# One more than the two hosts run at a time.
+SWEEP = (
+    *BRIEF, "--mode", "sensitivity", "--factors", "gamma", "--levels", "gamma=1e-4,1e-3,1,100",
+    "--set", "steps=400",
+)  # fmt: skip
+TRIALS = 5  # the levels, and the baseline
 SHORT = ("digits", "--mode", "baseline", "--quick", "--train-size", "50")
-LONG = ("digits", "--mode", "baseline", "--set", "steps=1500")
+LONG = (*BRIEF, "--mode", "baseline", "--set", "steps=600")
+BOTH = ("head", "worker")
 
 
 @dataclass
@@ -53,10 +60,10 @@ class Laptop:
         kept = {k: v for k, v in os.environ.items() if k not in theirs}
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT)}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, **variables: str) -> subprocess.Popen[str]:
         """A command of the repository; its output comes with `end`."""
         return subprocess.Popen(
-            [sys.executable, *words], cwd=ROOT, env=self.environment(), text=True,
+            [sys.executable, *words], cwd=ROOT, env={**self.environment(), **variables}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
@@ -73,18 +80,19 @@ class Laptop:
     def sweep(self, words: tuple[str, ...], timeout: float = 400) -> tuple[int, str]:
         return self.run("sweeps/run.py", *words, "--on", str(self.file), timeout=timeout)
 
-    def events(self) -> dict[str, list[dict[str, object]]]:
-        """Trial -> the events of its spool on the shared storage."""
-        found = {}
-        for path in sorted(self.net.storage.glob("sweep_runs/*-sensitivity-*/spool/*.jsonl")):
-            lines = path.read_text().splitlines(keepends=True)
-            found[path.stem] = [json.loads(line) for line in lines if line.endswith("\n")]
-        return found
+    def trials(self) -> dict[str, SpoolState]:
+        """Trial of SWEEP -> what its spool on the shared storage says."""
+        spools = self.net.storage.glob("sweep_runs/*-sensitivity-*/spool/*.jsonl")
+        return {path.stem: read_spool(path) for path in spools}
 
-    def where(self) -> set[str]:
-        """Hosts that trials have started on."""
-        events = [event for found in self.events().values() for event in found]
-        return {str(event["host"]) for event in events if event["event"] == "start"}
+    def saved_on(self, host: str) -> set[str]:
+        """Trials of SWEEP that the host trains and that have a checkpoint."""
+        kept = self.net.storage.glob("sweep_runs/*-sensitivity-*/checkpoints/*.pt")
+        names = {path.stem for path in kept}
+        return {
+            trial for trial, state in self.trials().items()
+            if trial in names and state.result is None and state.host.get("host") == host
+        }  # fmt: skip
 
 
 def end(process: subprocess.Popen[str], timeout: float = 400) -> tuple[int, str]:
@@ -186,34 +194,46 @@ def test_without_the_token_nobody_gets_in(laptop: Laptop) -> None:
     assert asked.returncode == 0, asked.stderr
 
 
+def test_ctrl_c_detaches(laptop: Laptop) -> None:
+    """The sweep goes on; the next step follows it again."""
+    process = laptop.start("sweeps/run.py", *SWEEP, "--on", str(laptop.file))
+    lines: list[str] = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if "trials done" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    code, rest = end(process)
+    assert code == 130, "".join(lines) + rest
+    (name,) = [line.split()[1] for line in lines if line.startswith("submitted: ")]
+    assert f"detached: {name} goes on" in rest
+    assert f"connect.py stop {laptop.file} {name}" in rest
+    assert f"{name} running: " in laptop.connect("status")
+
+
 def test_a_sweep_ends_complete_though_a_machine_dies(laptop: Laptop) -> None:
+    """Followed by the command that was left with Ctrl-C."""
     process = laptop.start("sweeps/run.py", *SWEEP, "--on", str(laptop.file))
     try:
-        wait_for("trials on both hosts", lambda: laptop.where() == {"head", "worker"})
-        time.sleep(3.0)  # into a trial, past a checkpoint
-        cut = {
-            trial
-            for trial, found in laptop.events().items()
-            if found and found[-1]["event"] != "result"
-            and [e["host"] for e in found if e["event"] == "start"][-1] == "worker"
-        }  # fmt: skip
+        wait_for("a checkpoint on either host", lambda: all(map(laptop.saved_on, BOTH)))
+        cut = laptop.saved_on("worker")
         laptop.net.hosts["worker"].kill()
     finally:
         code, output = end(process)
     assert code == 0, output
-    assert "7/7 trials done" in output
-    events = laptop.events()
-    assert len(events) == 7
-    for found in events.values():
-        assert [e["event"] for e in found].count("result") == 1
-        assert found[-1]["outcome"] in ("finished", "collapsed")
-    # A trial that ran there goes on where the other host sees its checkpoint, unless it ended in
-    # the moment before.
-    ran = {trial: [e["host"] for e in events[trial] if e["event"] == "start"] for trial in cut}
-    moved = [trial for trial, names in ran.items() if names[-1] == "head"]
+    assert "joined again: kdgan-" in output and f"{TRIALS}/{TRIALS} trials done" in output
+    trials = laptop.trials()
+    assert len(trials) == TRIALS
+    for state in trials.values():
+        assert state.ended == 1 and state.result is not None
+        assert state.result["outcome"] in ("finished", "collapsed")
+    # A trial that ran there goes on from its checkpoint, unless it ended in the moment before.
+    moved = [trials[trial] for trial in cut if trials[trial].host["host"] == "head"]
     assert moved
-    for trial in moved:
-        steps = [e["step"] for e in events[trial] if e["event"] == "evaluation"]
+    for state in moved:
+        assert state.resumed == 1
+        steps = [evaluation["step"] for evaluation in state.evaluations]
         assert steps == sorted(set(steps))
 
 
@@ -226,11 +246,13 @@ def test_a_machine_that_cannot_be_reached_is_named(laptop: Laptop) -> None:
 
 def test_a_machine_that_is_back_joins_again(laptop: Laptop) -> None:
     laptop.net.start("worker", 3)
+    started = lambda: laptop.net.ssh(WORKER, "pgrep -x raylet").returncode == 0  # noqa: E731
+    wait_for("Ray runs on the worker", started, 240)
 
     def joined() -> bool:
         return f"{WORKER} has not joined" not in laptop.connect("status")
 
-    wait_for("the worker is back", joined, 240)
+    wait_for("the worker is back", joined)
 
 
 def test_storage_that_a_machine_does_not_see_is_refused(laptop: Laptop) -> None:
@@ -249,35 +271,14 @@ def test_storage_that_a_machine_does_not_see_is_refused(laptop: Laptop) -> None:
     laptop.net.hosts.pop("stray").kill()
 
 
-def test_ctrl_c_detaches_and_the_same_command_follows_again(laptop: Laptop) -> None:
-    words = ("sweeps/run.py", *LONG, "--train-size", "200", "--seeds", "2", "--on",
-             str(laptop.file))  # fmt: skip
-    process = laptop.start(*words)
-    lines: list[str] = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line)
-        if "trials done" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    code, rest = end(process)
-    assert code == 130, "".join(lines) + rest
-    (name,) = [line.split()[1] for line in lines if line.startswith("submitted: ")]
-    assert f"detached: {name} goes on" in rest
-    assert f"connect.py stop {laptop.file} {name}" in rest
-    code, output = laptop.run(*words)
-    assert code == 0, output
-    assert f"joined again: {name}" in output and "1/1 trials done" in output
-
-
 def test_the_runs_are_on_the_heads_server(laptop: Laptop) -> None:
     head = read_cluster(laptop.file).head()
     with head.forwarded([MLFLOW_PORT]) as ports:
         client = MlflowClient(f"http://127.0.0.1:{ports[MLFLOW_PORT]}")
         experiment = client.get_experiment_by_name("digits")
         runs = client.search_runs([experiment.experiment_id], max_results=1000)
-    sensitivity = [run for run in runs if run.data.tags.get("trial_id") in laptop.events()]
-    assert len(sensitivity) == 7
+    sensitivity = [run for run in runs if run.data.tags.get("trial_id") in laptop.trials()]
+    assert len(sensitivity) == TRIALS
     assert {run.info.status for run in sensitivity} == {"FINISHED"}
 
 
@@ -293,30 +294,33 @@ def test_fetched_runs_make_a_figure(laptop: Laptop, tmp_path: Path) -> None:
 
 
 def test_a_head_that_dies_is_told_and_the_sweep_goes_on_after_up(laptop: Laptop) -> None:
-    words = (*LONG, "--train-size", "100", "--seeds", "2")  # a sweep of its own
-    process = laptop.start("sweeps/run.py", *words, "--on", str(laptop.file))
-    folders = lambda: list(laptop.net.storage.glob("sweep_runs/*-baseline-*/checkpoints/*"))  # noqa: E731
-    before = set(folders())
+    words = ("sweeps/run.py", *LONG, "--on", str(laptop.file))
+    process = laptop.start(*words, KDGAN_LOST_SECONDS="15")  # of 60
+    kept = laptop.net.storage.glob
     try:
-        wait_for("a checkpoint", lambda: set(folders()) - before)
+        wait_for("a checkpoint", lambda: any(kept("sweep_runs/*-baseline-*/checkpoints/*.pt")))
         laptop.net.hosts["head"].kill()
     finally:
         code, output = end(process)
     assert code == 2
     assert "the head has not answered for" in output and "`ray up`" in output
     laptop.net.start("head", 2)
+    # As after a reboot, the number that supervisord had is some other process's.
+    (laptop.net.folder / "head" / hosts.STATE / "supervisord.pid").write_text("1\n")
     laptop.connect("up")
-    code, output = laptop.sweep(words)
+    code, output = laptop.run(*words)
     assert code == 0, output
     assert "1/1 trials done" in output
+    (state,) = map(read_spool, kept("sweep_runs/*-baseline-*/spool/*.jsonl"))
+    assert state.resumed == 1 and state.result is not None
 
 
 def test_down_leaves_nothing(laptop: Laptop) -> None:
     assert "is down: nothing of it runs any more" in laptop.connect("down")
-    for name in ("head", "worker"):
+    for name in BOTH:
         left = laptop.net.hosts[name].inside("ps -eo args --no-headers")
         foreign = [
             line for line in left.splitlines()
-            if line.strip() and not line.startswith(("sshd:", "bash -lc", "ps -eo"))
+            if line.strip() and not line.startswith(("bash -c", "sshd:", "bash -lc", "ps -eo"))
         ]  # fmt: skip
         assert not foreign
