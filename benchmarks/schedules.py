@@ -11,13 +11,9 @@ validation check; the differences are paired by seed. Trials that RESULTS holds 
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -25,9 +21,9 @@ import torch
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # this folder hides a package
 
-from analysis.stats import t_interval
-from benchmarks.common import conclude, in_turn, print_table, ratio
-from kdgan_core import TrialConfig, run_trial
+from benchmarks.common import conclude, in_turn, options, print_table, ratio
+from benchmarks.seeds import add_options, differences, lines, scores_of
+from kdgan_core import TrialConfig
 from kdgan_core.data import load_dataset
 from kdgan_core.precision import matmul_precision
 from sweeps.cost import untrained_replica
@@ -63,58 +59,13 @@ def round_ratio(config: TrialConfig, data_dir: Path | None, passes: int) -> floa
     return ratio(found, "fused", "alternating")
 
 
-def train(values: Mapping[str, object], data_dir: Path | None, cache_dir: Path) -> float:
-    """Test accuracy of a config of one seed; NaN where it diverged."""
-    torch.set_num_threads(1)
-    result = run_trial(
-        TrialConfig.from_dict(values), data_dir=data_dir, cache_dir=cache_dir, device="cpu"
-    )
-    score = result.seeds[0].test_score
-    return float("nan") if score is None else score
-
-
-def scores_of(
-    configs: Mapping[str, TrialConfig], asked: argparse.Namespace
-) -> dict[str, dict[int, float]]:
-    """Name -> seed -> test accuracy, from RESULTS or from training, which adds to it."""
-    known: dict[str, float] = {}
-    if asked.results.exists():
-        lines = map(json.loads, asked.results.read_text().splitlines())
-        known = {line["trial_id"]: line["test_accuracy"] for line in lines}
-    asked.results.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, dict[int, float]] = {name: {} for name in configs}
-    with ProcessPoolExecutor(asked.processes) as pool, asked.results.open("a") as log:
-        running = {}
-        for seed in range(asked.seeds):
-            for name, config in configs.items():
-                own = config.replace(seeds=(seed,))
-                if own.trial_id in known:
-                    found[name][seed] = known[own.trial_id]
-                    continue
-                job = pool.submit(train, own.as_dict(), asked.data_dir, asked.cache_dir)
-                running[job] = (name, seed, own)
-        for done, job in enumerate(as_completed(running), start=1):
-            name, seed, own = running[job]
-            found[name][seed] = job.result()
-            line = {"trial_id": own.trial_id, "name": name, "train_size": own.train_size,
-                    "steps": own.steps, "seed": seed, "test_accuracy": job.result()}  # fmt: skip
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            print(f"{done} of {len(running)} trainings", file=sys.stderr, flush=True)
-    return found
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
+    add_options(parser, "schedules")
     parser.add_argument("--train-size", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--passes", type=int, default=9, help="that time a round")
     parser.add_argument("--ratio", type=float, help="of a round's seconds, instead of timing it")
-    parser.add_argument("--processes", type=int, default=2, help="one thread each")
-    parser.add_argument("--results", type=Path, default=Path("schedules.jsonl"))
-    parser.add_argument("--cache-dir", type=Path, default=Path("schedules-cache"))
-    parser.add_argument("--data-dir", type=Path, default=None)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     base = base_config(asked.train_size, asked.rounds)
@@ -127,24 +78,19 @@ def main() -> int:
         "fused, as many images": fused.replace(steps=PLAYERS * asked.rounds),
     }
     found = scores_of(configs, asked)
-    rows = []
-    differences: dict[str, list[float]] = {}
-    for name, scores in found.items():
-        less = t_interval([scores[seed] - found["alternating"][seed] for seed in scores])
-        differences[name] = [less.mean, less.low, less.high]
-        is_difference = name != "alternating" and len(scores) > 1
-        words = f"[{less.low:+.4f}, {less.high:+.4f}]" if is_difference else ""
-        rows.append(
-            (name, str(configs[name].rounds), f"{statistics.fmean(scores.values()):.4f}",
-             f"{less.mean:+.4f}", words)
-        )  # fmt: skip
     print(f"mnist n={asked.train_size:,}, {asked.seeds} seeds; a fused round takes {share:.2f} of"
           " an alternating one's time")  # fmt: skip
-    head = ("test accuracy", "rounds", "mean", "less alternating's", "95 % t interval, paired")
+    head = ("test accuracy", "rounds", "mean", "less alternating's", "95 % t interval, paired",
+            "seeds")  # fmt: skip
+    rows = [
+        (name, str(configs[name].rounds), *rest) for name, *rest in lines(found, "alternating")
+    ]
     print_table(head, rows)
-    figures = {"train_size": asked.train_size, "seeds": asked.seeds, "round_ratio": share,
-               "difference": differences}  # fmt: skip
-    return conclude("schedules", figures, [], 1, False)
+    figures: dict[str, object] = {
+        "train_size": asked.train_size, "round_ratio": share, "test_accuracy": found,
+        "difference": differences(found, "alternating"),
+    }  # fmt: skip
+    return conclude("schedules", figures, [], 1, asked.check)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from kdgan_core.player_cache import cached, make_unclaimed
 from kdgan_core.players import build_player, parameter_groups
 
 # Raise when pretraining changes, so that players of an older recipe are not picked up.
-RECIPE = 3
+RECIPE = 4
 CHECKS = 6  # validation checks over pretraining
 
 # Everything in a config that a pretrained player depends on, besides how long it is trained.
