@@ -91,6 +91,14 @@ def breaks_of(info: SensitivityInfo) -> list[Break]:
     return found
 
 
+def factors_cut(info: SensitivityInfo) -> dict[int, list[str]]:
+    """Training size -> the factors that have levels beside the baseline's there."""
+    return {
+        size: [panel.factor for panel, curve in _curves(info.panels, size) if curve.points[1:]]
+        for size in info.train_sizes
+    }
+
+
 def _curves(panels: Sequence[Panel], size: int) -> Iterator[tuple[Panel, Curve]]:
     for panel in panels:
         for curve in panel.curves:

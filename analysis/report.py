@@ -20,7 +20,7 @@ from analysis import summary
 from analysis.agreement import agreements_of
 from analysis.contours import contours_info, has_grid
 from analysis.drawing import save
-from analysis.effects import breaks_of, effects_of
+from analysis.effects import breaks_of, effects_of, factors_cut
 from analysis.figures import has_sensitivity, sensitivity_info
 from analysis.frames import (
     Runs,
@@ -145,8 +145,7 @@ def summary_of(
         info = sensitivity_info(runs, published)
         matters = [*summary.what_matters(effects_of(info), task), *summary.baselines(info)]
         found.append(Said("What matters", tuple(matters)))
-        factors = [panel.factor for panel in info.panels]
-        broken = list(summary.where_it_breaks(breaks_of(info), factors))
+        broken = list(summary.where_it_breaks(breaks_of(info), factors_cut(info)))
     else:
         broken = []
     if importance is not None:

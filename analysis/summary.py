@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -139,26 +139,28 @@ def over_the_space(info: ImportanceInfo) -> Iterator[str]:
         yield f"{text}; {part.rest:.0%} is not of one parameter alone (interactions, noise)."
 
 
-def where_it_breaks(breaks: Sequence[Break], factors: Iterable[str]) -> Iterator[str]:
+def where_it_breaks(breaks: Sequence[Break], cut: Mapping[int, Sequence[str]]) -> Iterator[str]:
     """Yield where seeds collapsed, diverged or failed, size by size.
 
     Args:
         breaks: As `effects.breaks_of` returns them.
-        factors: All that were cut through, also those that broke nowhere.
+        cut: As `effects.factors_cut`: what was cut through, also where nothing broke.
     """
-    known = list(factors)
-    if not breaks:
-        yield f"No seed collapsed, diverged or failed at any level of {_symbols(known)}."
-    for size, found in groupby(breaks, key=lambda one: one.train_size):
-        mine = list(found)
+    for size, factors in cut.items():
+        start = f"n = {size_text(size)}:"
+        mine = [one for one in breaks if one.train_size == size]
         texts = [
             f"{SYMBOLS[factor]} = {', '.join(map(_break_text, several))}"
             for factor, group in groupby(mine, key=lambda one: one.factor)
             for several in [list(group)]
         ]
-        sound = [factor for factor in known if factor not in {one.factor for one in mine}]
-        text = f"n = {size_text(size)}: seeds broke at {'; '.join(texts)}."
-        yield text + (f" None broke along {_symbols(sound)}." if sound else "")
+        sound = [factor for factor in factors if factor not in {one.factor for one in mine}]
+        if texts:
+            none = f" None broke along {_symbols(sound)}." if sound else ""
+            yield f"{start} seeds broke at {'; '.join(texts)}.{none}"
+        else:
+            known = _symbols(factors)
+            yield f"{start} no seed collapsed, diverged or failed at any level of {known}."
 
 
 def where_grids_break(info: ContoursInfo) -> Iterator[str]:
@@ -229,17 +231,25 @@ def beside_the_paper(found: Sequence[Agreement]) -> Iterator[str]:
     not."""
     for size in dict.fromkeys(one.train_size for one in found):
         mine = [one for one in found if one.train_size == size]
-        above = [100 * one.above for one in mine]
-        side = "above" if np.median(above) >= 0 else "below"
         yield (
-            f"n = {size_text(size)}: our curves lie {min(map(abs, above)):.0f} to "
-            f"{max(map(abs, above)):.0f} points {side} the published ones, which are the best of "
-            "some 600 test evaluations of one run each."
+            f"n = {size_text(size)}: our curves lie {_apart([100 * one.above for one in mine])} "
+            "the published ones, which are the best of some 600 test evaluations of one run each."
         )
         for one in sorted(mine, key=is_agreement):
             yield agreement_text(one)
     if found:
         yield f"The paper has no curve of {SYMBOLS['tau']} to compare with."
+
+
+def _apart(above: Sequence[float]) -> str:
+    """How far curves lie above others, in points, in words that end before the others' name."""
+    low, high = min(above), max(above)
+    if max(abs(low), abs(high)) < 1.0:
+        return "within a point of"
+    if low < 0.0 < high:
+        return f"between {-low:.1f} points below and {high:.1f} above"
+    near, far = sorted((abs(low), abs(high)))
+    return f"{near:.0f} to {far:.0f} points {'above' if high > 0 else 'below'}"
 
 
 def _median(effect: Effect) -> float:

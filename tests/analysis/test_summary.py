@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from handmade import Trial, make_runs, seeds, sensitivity
 from handmade_designs import grid_trials
 from handmade_methods import arm_trial
 
 from analysis import summary
+from analysis.agreement import Agreement, Fall
 from analysis.contours import contours_info
-from analysis.effects import breaks_of, effects_of
+from analysis.effects import breaks_of, effects_of, factors_cut
 from analysis.sensitivity import sensitivity_info
 from analysis.table1 import table_info
 from analysis.tables import best_rows
@@ -73,10 +75,32 @@ def test_where_it_breaks_counts_seeds_and_names_what_did_not() -> None:
     info = sensitivity_info(
         make_runs([BASE, cut("gamma", 100.0, seeds=broken), cut("beta", 10.0, 0.9, 0.9)]), "none"
     )
-    (text,) = summary.where_it_breaks(breaks_of(info), ["beta", "gamma"])
+    (text,) = summary.where_it_breaks(breaks_of(info), factors_cut(info))
     assert text == "n = 100: seeds broke at γ = 100 (2 of 3). None broke along β."
-    (none,) = summary.where_it_breaks([], ["beta", "gamma"])
-    assert none == "No seed collapsed, diverged or failed at any level of β, γ."
+    (none,) = summary.where_it_breaks([], {1000: ["beta", "gamma"]})
+    assert none == "n = 1,000: no seed collapsed, diverged or failed at any level of β, γ."
+
+
+def test_a_factor_that_has_the_baseline_alone_is_not_said_to_be_sound() -> None:
+    """Half a sweep: gamma's levels are yet to come."""
+    info = sensitivity_info(make_runs([BASE, cut("beta", 10.0, 0.9, 0.9)]), "none")
+    assert factors_cut(info) == {100: ["beta"]}
+
+
+@pytest.mark.parametrize(
+    "above, text",
+    [
+        ([0.142, 0.15], "14 to 15 points above the"),
+        ([-0.032, -0.02], "2 to 3 points below the"),
+        ([-0.002, 0.004], "within a point of the"),
+        ([-0.012, 0.02], "between 1.2 points below and 2.0 above the"),
+    ],
+)
+def test_how_far_our_curves_lie_from_the_published_ones(above: list[float], text: str) -> None:
+    flat = Fall(1.0, 10.0, 0.01, True)
+    found = [Agreement("beta", 100, flat, flat, one, (0.001, 1000.0), None) for one in above]
+    said = next(iter(summary.beside_the_paper(found)))
+    assert said.startswith(f"n = 100: our curves lie {text} published ones")
 
 
 def test_a_grid_that_breaks_nowhere_says_so() -> None:
