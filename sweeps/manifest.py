@@ -11,7 +11,8 @@ import ast
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,48 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """
     with atomic_write(folder / NAME) as file:
         file.write(json.dumps(manifest, indent=1).encode())
+
+
+def accept_changes(
+    folder: Path, manifest: dict[str, Any], accept: bool, tell: Callable[[str], None]
+) -> None:
+    """Compares with what the sweep was before; makes `manifest` their union.
+
+    Args:
+        folder: of the sweep.
+        manifest: of the command, as of `new_manifest`.
+        accept: whether to go on although the sweep has changed.
+        tell: gets the changes that are gone on with.
+
+    Raises:
+        ManifestError: the sweep has become another one, and that was not accepted.
+    """
+    from sweeps.plan import Plan
+
+    old = read_manifest(folder)
+    asked = json.loads(json.dumps(manifest["asked"]))
+    keep_sizes(old, manifest)
+    if old is None or not any((folder / "spool").iterdir()):
+        return
+    planned = list(plan_differences(old, manifest))
+    changed = [*planned, *code_differences(old, manifest)]
+    if not changed:
+        return
+    ended = old.get("ended") or {}
+    if not planned and ended.get("status") == "FINISHED" and within(old["asked"], asked):
+        manifest |= {name: old[name] for name in ("code", "versions", "facts")}
+        return
+    shown = "\n".join(f"  {text}" for text in changed)
+    if not accept:
+        raise ManifestError(
+            f"sweep {folder.name} has trials from before a change, and its curves would mix"
+            f" both:\n{shown}\nundo the change, or start afresh with --storage FOLDER, or go on"
+            f" with --accept-changes"
+        )
+    tell(f"going on although the sweep has changed:\n{shown}")
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if planned:
+        Plan(folder / "plan.parquet").supersede()
 
 
 def keep_sizes(old: Mapping[str, Any] | None, new: dict[str, Any]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import signal
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -21,16 +20,7 @@ from sweeps.best import best_in_storage
 from sweeps.caps import Budget
 from sweeps.cost import CostModel, Kind, format_seconds, kind, learn_from_storage
 from sweeps.folder import StorageError, locked, make_folder, sweep_folder
-from sweeps.manifest import (
-    ManifestError,
-    code_differences,
-    keep_sizes,
-    new_manifest,
-    plan_differences,
-    read_manifest,
-    within,
-    write_manifest,
-)
+from sweeps.manifest import accept_changes, new_manifest, write_manifest
 from sweeps.notify import notify
 from sweeps.options import Options
 from sweeps.progress import Screen, Snapshot, expected_trials, line, of_stages, take_snapshot
@@ -92,7 +82,7 @@ class _Sweep:
         """
         self.space, self.options, self.console, self.folder = space, options, console, folder
         self.manifest = new_manifest(space, options, checksum)
-        _accept_changes(folder, self.manifest, options.accept_changes, console)
+        accept_changes(folder, self.manifest, options.accept_changes, console.print)
         self.budget: Budget | None = None
         self.started = time.monotonic()
         self.storage_error = ""
@@ -360,42 +350,6 @@ class _Sweep:
         problem = notify(self.options.notify, event, text, facts)
         if problem:
             self.console.print(f"warning: --notify did not work: {problem}", style="yellow")
-
-
-def _accept_changes(
-    folder: Path, manifest: dict[str, Any], accept: bool, console: Console
-) -> None:
-    """Compares with what the sweep was before; makes `manifest` their union.
-
-    Raises:
-        ManifestError: the sweep has become another one, and that was not accepted.
-    """
-    from sweeps.plan import Plan
-
-    old = read_manifest(folder)
-    asked = json.loads(json.dumps(manifest["asked"]))
-    keep_sizes(old, manifest)
-    if old is None or not any((folder / "spool").iterdir()):
-        return
-    planned = list(plan_differences(old, manifest))
-    changed = [*planned, *code_differences(old, manifest)]
-    if not changed:
-        return
-    ended = old.get("ended") or {}
-    if not planned and ended.get("status") == "FINISHED" and within(old["asked"], asked):
-        manifest |= {name: old[name] for name in ("code", "versions", "facts")}
-        return
-    shown = "\n".join(f"  {text}" for text in changed)
-    if not accept:
-        raise ManifestError(
-            f"sweep {folder.name} has trials from before a change, and its curves would mix"
-            f" both:\n{shown}\nundo the change, or start afresh with --storage FOLDER, or go on"
-            f" with --accept-changes"
-        )
-    console.print(f"going on although the sweep has changed:\n{shown}")
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    if planned:
-        Plan(folder / "plan.parquet").supersede()
 
 
 def _interrupt(signum: int, frame: object) -> None:
