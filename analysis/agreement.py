@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from analysis.cells import SYMBOLS
 from analysis.ranks import Rank
 from analysis.sensitivity import SensitivityInfo
@@ -43,7 +41,8 @@ class Fall(NamedTuple):
 class Agreement(NamedTuple):
     """One curve of ours and the published one.
 
-    `above` is the median of ours less that of the published curve, over all levels of each.
+    `above` is the highest value of ours less that of the published curve: levels at which
+    training breaks say nothing of how high a curve lies.
     `reach` holds the ends of the published axis.
     """
 
@@ -79,7 +78,7 @@ def agreements_of(info: SensitivityInfo, ranks: Sequence[Rank] = ()) -> list[Agr
                     curve.train_size,
                     _steepest(points),
                     _steepest(theirs),
-                    float(np.median([m for _, m in points]) - np.median(line.values)),
+                    max(mean for _, mean in points) - max(line.values),
                     (min(line.levels), max(line.levels)),
                     ranked.get((panel.factor, curve.train_size)),
                 )

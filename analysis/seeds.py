@@ -120,12 +120,14 @@ def seeds_info(runs: Runs) -> SeedsInfo:
 def needed_text(part: SeedsPart, task: Task) -> str:
     """Return how many seeds a wanted half-width takes, in words."""
     unit = " points" if task.scale == 100 else ""
-    texts = [
-        f"±{_trimmed(task.scale * width)}{unit}: {plain} seeds for a mean, {paired} for a paired "
-        "difference"
-        for width, (plain, paired) in part.needed.items()
-    ]
-    return f"n = {size_text(part.train_size)}, seeds for a 95 % interval of {'; '.join(texts)}."
+    first, *others = part.needed.items()
+    text = (
+        f"n = {size_text(part.train_size)}: a 95 % interval of ±{_trimmed(task.scale * first[0])}"
+        f"{unit} takes {first[1][0]} seeds for a mean, {first[1][1]} for a paired difference"
+    )
+    for width, (plain, paired) in others:
+        text += f"; ±{_trimmed(task.scale * width)}{unit} takes {plain} and {paired}"
+    return f"{text}."
 
 
 def seeds_frame(info: SeedsInfo) -> pd.DataFrame:

@@ -36,7 +36,7 @@ from analysis.strips import Strip, clipped, draw_strip, set_levels
 
 MARKERS: Final = ("o", "s", "^", "v", "P", "X")
 TITLES: Final = {
-    "alpha": f"weight of the classifier, {SYMBOLS['alpha']}",
+    "alpha": f"weight of C's game, {SYMBOLS['alpha']}",
     "beta": f"distillation into C, {SYMBOLS['beta']}",
     "gamma": f"distillation into T, {SYMBOLS['gamma']}",
     "tau": f"temperature schedule, {SYMBOLS['tau']}",

@@ -149,18 +149,28 @@ def where_it_breaks(breaks: Sequence[Break], cut: Mapping[int, Sequence[str]]) -
     for size, factors in cut.items():
         start = f"n = {size_text(size)}:"
         mine = [one for one in breaks if one.train_size == size]
-        texts = [
-            f"{SYMBOLS[factor]} = {', '.join(map(_break_text, several))}"
-            for factor, group in groupby(mine, key=lambda one: one.factor)
-            for several in [list(group)]
-        ]
+        most = [one for one in mine if 2 * one.broken >= one.seeds]
+        fewer = [one for one in mine if one not in most]
         sound = [factor for factor in factors if factor not in {one.factor for one in mine}]
-        if texts:
-            none = f" None broke along {_symbols(sound)}." if sound else ""
-            yield f"{start} seeds broke at {'; '.join(texts)}.{none}"
+        if mine:
+            texts = [f"half of the seeds or more broke at {_levels_text(most)}."] if most else []
+            if fewer:
+                who = "Fewer broke" if most else "fewer than half of the seeds broke"
+                texts.append(f"{who} at {_levels_text(fewer)}.")
+            if sound:
+                texts.append(f"None broke along {_symbols(sound)}.")
+            yield f"{start} {' '.join(texts)}"
         else:
             known = _symbols(factors)
             yield f"{start} no seed collapsed, diverged or failed at any level of {known}."
+
+
+def _levels_text(breaks: Sequence[Break]) -> str:
+    """The levels factor by factor, with how many seeds broke."""
+    return "; ".join(
+        f"{SYMBOLS[factor]} = {', '.join(map(_break_text, several))}"
+        for factor, several in groupby(breaks, key=lambda one: one.factor)
+    )
 
 
 def where_grids_break(info: ContoursInfo) -> Iterator[str]:
@@ -232,8 +242,9 @@ def beside_the_paper(found: Sequence[Agreement]) -> Iterator[str]:
     for size in dict.fromkeys(one.train_size for one in found):
         mine = [one for one in found if one.train_size == size]
         yield (
-            f"n = {size_text(size)}: our curves lie {_apart([100 * one.above for one in mine])} "
-            "the published ones, which are the best of some 600 test evaluations of one run each."
+            f"n = {size_text(size)}: at their highest our curves lie "
+            f"{_apart([100 * one.above for one in mine])} the published ones, which are the best "
+            "of some 600 test evaluations of one run each."
         )
         for one in sorted(mine, key=is_agreement):
             yield agreement_text(one)

@@ -35,7 +35,7 @@ def test_pairing_needs_fewer_seeds() -> None:
     plain, paired = part.needed[0.005]
     assert plain == seeds_needed(part.std, 0.005) > 50 > 5 > paired
     assert half_width_at(plain, part.std) <= 0.005 < half_width_at(plain - 1, part.std)
-    assert f"±0.5 points: {plain} seeds for a mean, {paired} for a paired difference" in (
+    assert f"±0.5 points takes {plain} and {paired}" in (
         needed_text(part, seeds_info(make_runs(cells())).task)
     )
 

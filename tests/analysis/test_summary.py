@@ -10,7 +10,7 @@ from handmade_methods import arm_trial
 from analysis import summary
 from analysis.agreement import Agreement, Fall
 from analysis.contours import contours_info
-from analysis.effects import breaks_of, effects_of, factors_cut
+from analysis.effects import Break, breaks_of, effects_of, factors_cut
 from analysis.sensitivity import sensitivity_info
 from analysis.table1 import table_info
 from analysis.tables import best_rows
@@ -76,9 +76,24 @@ def test_where_it_breaks_counts_seeds_and_names_what_did_not() -> None:
         make_runs([BASE, cut("gamma", 100.0, seeds=broken), cut("beta", 10.0, 0.9, 0.9)]), "none"
     )
     (text,) = summary.where_it_breaks(breaks_of(info), factors_cut(info))
-    assert text == "n = 100: seeds broke at γ = 100 (2 of 3). None broke along β."
+    assert text == (
+        "n = 100: half of the seeds or more broke at γ = 100 (2 of 3). None broke along β."
+    )
     (none,) = summary.where_it_breaks([], {1000: ["beta", "gamma"]})
     assert none == "n = 1,000: no seed collapsed, diverged or failed at any level of β, γ."
+
+
+def test_where_few_seeds_break_is_told_apart() -> None:
+    def at(level: str, broken: int) -> Break:
+        return Break("gamma", 100, float(level), level, broken, 0, 0, 5, 0.9)
+
+    (text,) = summary.where_it_breaks([at("0.1", 1), at("1", 3)], {100: ["gamma"]})
+    assert text == (
+        "n = 100: half of the seeds or more broke at γ = 1 (3 of 5). Fewer broke at "
+        "γ = 0.1 (1 of 5)."
+    )
+    (text,) = summary.where_it_breaks([at("0.1", 1)], {100: ["gamma"]})
+    assert text == "n = 100: fewer than half of the seeds broke at γ = 0.1 (1 of 5)."
 
 
 def test_a_factor_that_has_the_baseline_alone_is_not_said_to_be_sound() -> None:
@@ -100,7 +115,7 @@ def test_how_far_our_curves_lie_from_the_published_ones(above: list[float], text
     flat = Fall(1.0, 10.0, 0.01, True)
     found = [Agreement("beta", 100, flat, flat, one, (0.001, 1000.0), None) for one in above]
     said = next(iter(summary.beside_the_paper(found)))
-    assert said.startswith(f"n = 100: our curves lie {text} published ones")
+    assert said.startswith(f"n = 100: at their highest our curves lie {text} published ones")
 
 
 def test_a_grid_that_breaks_nowhere_says_so() -> None:
