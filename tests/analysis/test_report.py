@@ -123,7 +123,7 @@ def test_the_summary_says_what_matters_where_it_breaks_and_what_the_paper_says(t
     assert "<strong>log γ</strong> accounts for" in summary
     assert "2 of 12 cells broke, β = 100 and γ from 1 to 100." in summary
     assert "by validation, reaches" in summary and "95 % t interval" in summary
-    assert "γ, n = 100:" in summary and "seeds for a 95 % interval of" in summary
+    assert "γ, n = 100:" in summary and "a 95 % interval of ±" in summary
     assert "KDGAN less that, paired by seed:" in summary
 
 
