@@ -22,6 +22,7 @@ from analysis.tables import BestRow
 from analysis.tasks import IMAGES, Task, size_text
 
 SURE: Final = 0.05  # p below which a difference is called beyond chance
+SLOPE: Final = 0.03  # of a score, from where on a factor that moves the median seed has a slope
 
 
 class Said(NamedTuple):
@@ -76,15 +77,23 @@ def _most(first: Effect, others: Sequence[Effect], size: int, task: Task) -> str
 
 
 def _wild(effects: Sequence[Effect], size: int, task: Task) -> Iterator[str]:
-    """Yield the factors at which a single seed moves several times as far as the median one."""
+    """Yield the factors at which a few seeds move several times as far as the median one."""
     for effect in effects:
-        seed, most = max(effect.of_seed.items(), key=lambda item: item[1])
-        if most > 3 * _median(effect) and most > 0.1:
+        least = max(3 * _median(effect), 0.1)
+        moved = {seed: by for seed, by in sorted(effect.of_seed.items()) if by > least}
+        if moved:
+            amounts = " and ".join(_amount(by, task) for by in moved.values())
+            what = "besides" if _median(effect) >= SLOPE else "rather than"
             yield (
-                f"n = {size_text(size)}: {SYMBOLS[effect.factor]} is a risk rather than a slope: "
-                f"seed {seed} alone moved by {_amount(most, task)} (worst level "
+                f"n = {size_text(size)}: {SYMBOLS[effect.factor]} is a risk {what} a slope: "
+                f"{_seeds_named(moved)} alone moved by {amounts} (worst level "
                 f"{effect.worst}), the median seed by {_amount(_median(effect), task)}."
             )
+
+
+def _seeds_named(seeds: Iterable[int]) -> str:
+    names = list(map(str, seeds))
+    return f"seed{'s' * (len(names) > 1)} {' and '.join(names)}"
 
 
 def _beyond_chance(effects: Sequence[Effect], size: int) -> str:
