@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,8 +15,7 @@ from limits import full_disk
 
 from kdgan_core import Evaluation, TrialConfig, TrialResult
 from kdgan_core.trial import SeedResult
-from sweeps import spool as spool_module
-from sweeps.spool import SpoolBusy, SpoolState, SpoolWriter, read_spool, score, spool_path
+from sweeps.spool import SpoolState, SpoolWriter, read_spool, score, spool_path
 
 
 def check(step: int, seconds: float = 1.5) -> Evaluation:
@@ -282,57 +277,6 @@ def test_the_reason_is_kept_where_the_half_line_cannot_be_removed(tmp_path: Path
     with pytest.raises(OSError, match="No space left on device"):
         writer.start()
     writer.close()
-
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from sweeps.spool import SpoolWriter
-writer = SpoolWriter(Path(sys.argv[1]), "abc")
-writer.start()
-print("held", flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that is training trial abc."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
-
-
-def test_no_two_processes_train_one_trial(
-    holder: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(spool_module, "LOCK_SECONDS", 0.3)
-    with pytest.raises(SpoolBusy, match=f"trial abc is being trained by process {holder.pid} on "):
-        SpoolWriter(tmp_path, "abc")
-    assert spool_path(tmp_path, "abc").read_bytes().count(b"\n") == 1
-    SpoolWriter(tmp_path, "another").close()
-    driver = SpoolWriter(tmp_path, "abc", exclusive=False)
-    driver.failed("WorkerDied: idle")
-    driver.close()
-    assert read_spool(driver.path).outcome == "failed"
-    holder.kill()
-    holder.wait()
-    SpoolWriter(tmp_path, "abc").close()
-
-
-def test_an_orphan_that_goes_away_is_waited_for(
-    holder: subprocess.Popen[str], tmp_path: Path
-) -> None:
-    threading.Timer(0.5, holder.kill).start()
-    begun = time.monotonic()
-    SpoolWriter(tmp_path, "abc").close()
-    assert 0.4 < time.monotonic() - begun < 30.0
 
 
 def test_a_stopped_trial_has_the_validation_scores_of_its_checks(started: SpoolWriter) -> None:
