@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from analysis import columns as c
 from analysis.cells import SYMBOLS
@@ -237,12 +237,25 @@ def _dress(axes: Axes, one: Slice) -> None:
         logs = np.log10(one.x)
         pad = 0.06 * float(np.ptp(logs))
         axes.set_xlim(10 ** (logs.min() - pad), 10 ** (logs.max() + pad))
-        axes.xaxis.set_major_locator(LogLocator(numticks=4))
+        ticks = log_ticks(float(logs.min()), float(logs.max()))
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        if float(np.ptp(logs)) < 2.0:
+            axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
         axes.xaxis.set_minor_locator(NullLocator())
         return
     pad = 0.06 * float(np.ptp(one.x))
     axes.set_xlim(min(one.x) - pad, max(one.x) + pad)
     axes.xaxis.set_major_locator(MaxNLocator(3))
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return up to three ticks between 10**low and 10**high, away from the ends, where labels of
+    neighbouring panels would meet: powers of ten, over less than two decades 1, 2 and 5 times."""
+    margin = 0.12 * (high - low)
+    digits = (1, 2, 5) if high - low < 2.0 else (1,)
+    every = [d * 10.0**n for n in range(math.floor(low), math.ceil(high) + 1) for d in digits]
+    inner = [tick for tick in every if low + margin <= math.log10(tick) <= high - margin]
+    return inner[:: max(1, math.ceil((len(inner) - 1) / 2))]
 
 
 def _legend_handles(info: SlicesInfo) -> list[Line2D]:

@@ -11,7 +11,7 @@ from handmade_methods import arm_trial
 from analysis.frames import RunsError
 from analysis.history import best_so_far, draw_history, history_frame, history_info
 from analysis.search_trials import search_branches
-from analysis.slices import draw_slices, slices_frame, slices_info
+from analysis.slices import draw_slices, log_ticks, slices_frame, slices_info
 
 NAN = math.nan
 ENDED = [
@@ -102,3 +102,19 @@ def test_texts_do_not_overlap(sizes: tuple[int, ...], monkeypatch: pytest.Monkey
     runs = make_runs([trial for size in sizes for trial in search_trials(ENDED, size)])
     assert overlapping(draw_history(history_info(runs)), monkeypatch) == []
     assert overlapping(draw_slices(slices_info(runs)), monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    "low, high, ticks",
+    [
+        (-3.0, 3.0, [0.01, 1.0, 100.0]),
+        (-4.0, 2.0, [0.001, 0.1, 10.0]),
+        (-1.5, 1.0, [0.1, 1.0]),
+        (-0.5, 1.0, [0.5, 2.0]),
+        (0.0, 0.0, [1.0]),
+    ],
+)
+def test_ticks_of_a_slice_stay_clear_of_its_ends(
+    low: float, high: float, ticks: list[float]
+) -> None:
+    assert log_ticks(low, high) == pytest.approx(ticks)
