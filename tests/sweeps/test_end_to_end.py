@@ -24,7 +24,8 @@ from sweeps.plan import Plan
 from sweeps.spool import read_spool, spool_path
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--quick", "--train-size", "50", "--trials", "3"]
+# Which search trials would be ended early depends on which of them is ahead.
+SMALL = ["--quick", "--train-size", "50", "--trials", "3", "--early-stopping", "off"]
 SHORT = ["--set", "steps=20", "--set", "pretrain_steps=20", "--set", "evaluations=2"]
 
 
