@@ -36,7 +36,14 @@ from analysis.markup import frame_html, inline, page_html, table_html
 from analysis.methods import has_methods
 from analysis.paper import PublishedMode
 from analysis.ranks import ranks_of
-from analysis.sections import Section, Source, first_with, importance_of, sections_of
+from analysis.sections import (
+    Section,
+    Source,
+    best_measured,
+    first_with,
+    importance_of,
+    sections_of,
+)
 from analysis.seeds import has_seeds, needed_text, seeds_info
 from analysis.summary import Said
 from analysis.svg import inline_svg
@@ -156,7 +163,7 @@ def summary_of(
     if grids is not None:
         broken += summary.where_grids_break(contours_info(grids.runs))
     found.append(Said("Where it breaks", tuple(broken)))
-    settings = first_with(sources, lambda runs: not has_methods(runs))
+    settings = best_measured(sources, lambda runs: not has_methods(runs))
     if settings is not None:
         best = tuple(summary.best_found(best_rows(settings.runs), runs_task(settings.runs)))
         found.append(Said("Best configuration", best))

@@ -98,6 +98,17 @@ def first_with(sources: Sequence[Source], has: Callable[[Runs], bool]) -> Source
     return next((source for source in sources if has(source.runs)), None)
 
 
+def best_measured(sources: Sequence[Source], has: Callable[[Runs], bool]) -> Source | None:
+    """Return the source, of those whose runs are for something, with the most seeds a trial; of
+    several the one with the most trials, then the first."""
+
+    def measured(source: Source) -> tuple[float, int]:
+        seeds = source.runs.trials.groupby(c.TRIAL_ID)[c.SEED].nunique()
+        return float(seeds.median()), len(seeds)
+
+    return max((one for one in sources if has(one.runs)), key=measured, default=None)
+
+
 def importance_of(sources: Sequence[Source]) -> ImportanceInfo | None:
     """Return the importances of the latest design, ranges beside them if a sweep of the same
     settings has them; None without a design that is scored."""
@@ -225,7 +236,7 @@ def _methods(sources: Sequence[Source], published: PublishedMode) -> Iterator[Se
             )  # fmt: skip
     timed = [found for found in sources if has_seconds(found.runs)]
     # Arms say more than settings of one method.
-    source = first_with(timed, has_methods) or (timed[0] if timed else None)
+    source = first_with(timed, has_methods) or best_measured(timed, has_seconds)
     if source is not None:
         seconds = seconds_info(source.runs)
         yield Section(
@@ -249,7 +260,7 @@ def _search(sources: Sequence[Source]) -> Iterator[Section]:
             "history", "How the search went on", READING["history"], _sweep(source),
             partial(draw_history, history), history_frame(history),
         )  # fmt: skip
-    source = first_with(sources, lambda runs: not has_methods(runs))
+    source = best_measured(sources, lambda runs: not has_methods(runs))
     if source is not None:
         yield Section(
             "best", "Best configurations", "", _sweep(source),

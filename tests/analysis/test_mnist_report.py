@@ -6,6 +6,7 @@ minutes on two cores).
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import pandas as pd
@@ -16,19 +17,31 @@ from analysis.outputs import Readers
 from analysis.report import summary_of, write_report
 from analysis.sections import Source
 
-FIXTURE = Path(__file__).parent / "fixtures" / "mnist_figure4.parquet"
+FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURE = FIXTURES / "mnist_figure4.parquet"
 COMMAND = (
     "python sweeps/run.py mnist --mode sensitivity --train-size 100 --train-size 1000"
     " --set steps=500 --set evaluations=5 --set valid_size=2000"
 )
+# The other sweeps of the same report, each one minutes long; all had REHEARSED.
+REHEARSED = "--set steps=500 --set evaluations=5 --set valid_size=2000 --train-size 100"
+OTHERS = {
+    "mnist_search.parquet": f"--mode search --trials 8 {REHEARSED}",
+    "mnist_grid.parquet": f"--mode grid --factors beta,gamma --seeds 1 {REHEARSED}",
+    "mnist_sobol.parquet": f"--mode sobol --trials 64 --set seeds=0 {REHEARSED}",
+}
+
+
+def source_of(path: Path) -> Source:
+    def none(_: object) -> pd.DataFrame:
+        return pd.DataFrame()
+
+    return Source(read_runs_file(path), Readers(none, none))
 
 
 @pytest.fixture(scope="module")
 def source() -> Source:
-    def none(_: object) -> pd.DataFrame:
-        return pd.DataFrame()
-
-    return Source(read_runs_file(FIXTURE), Readers(none, none))
+    return source_of(FIXTURE)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +93,24 @@ def test_how_many_seeds_an_answer_takes(said: dict[str, str]) -> None:
     assert "±0.5 points takes 17 and 3" in text
 
 
-def test_the_page_holds_it(source: Source, tmp_path: Path) -> None:
-    page = write_report([source], "corrected", tmp_path).page.read_text(encoding="utf-8")
-    assert "<strong>γ matters most.</strong>" in page and COMMAND in page
-    assert '<h2 id="figure4">' in page and '<h2 id="seeds">' in page
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_fixtures_are_of_their_commands(name: str) -> None:
+    found = source_of(FIXTURES / name).runs.sweep.command
+    assert found == f"python sweeps/run.py mnist {OTHERS[name]}"
+
+
+def test_the_page_has_every_figure(source: Source, tmp_path: Path) -> None:
+    sources = [*(source_of(FIXTURES / name) for name in OTHERS), source]
+    written = write_report(sources, "corrected", tmp_path)
+    page = written.page.read_text(encoding="utf-8")
+    assert "<strong>γ matters most.</strong>" in page and html.escape(COMMAND) in page
+    for anchor in (
+        "figure4", "importance", "contours", "slices", "history", "seconds", "best", "seeds",
+    ):  # fmt: skip
+        assert f'<h2 id="{anchor}">' in page
+    pngs = {path.stem for paths in written.figures.values() for path in paths}
+    assert pngs >= {"figure4", "importance", "contours", "slices", "history", "seconds", "seeds"}
+    assert "<strong>log γ</strong> accounts for" in page
+    # Of the sweep with five seeds a cell, though the search is the later one.
+    assert "the best of 22 configurations by validation" in page
+    assert "the best of 12 configurations by validation" in page
