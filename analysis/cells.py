@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -85,9 +86,35 @@ def cells_of(runs: Runs, metric: Metric | None = None) -> list[Cell]:
     Trials of one configuration are one cell: seeds may be added to a sweep later, and the new ones
     are then trained as a trial of their own. A trial that serves only the search stays by itself:
     the search chose by the score of its seeds, so they may not join those that measure.
+
+    The cells of the last runs are kept: several figures ask for them, and of 10,000 trials they
+    take a second. Frames of runs are never changed once they are read.
     """
     task = runs_task(runs)
     names = ((metric or task.score).test, task.best_valid)
+    kept = _kept.get(names)
+    if kept is None or not kept.is_of(runs):
+        cells = tuple(_grouped(runs, names))
+        kept = _kept[names] = _Kept(weakref.ref(runs.trials), weakref.ref(runs.rows), cells)
+    return list(kept.cells)
+
+
+class _Kept(NamedTuple):
+    """Cells, and the frames that they were made of."""
+
+    trials: weakref.ref[pd.DataFrame]
+    rows: weakref.ref[pd.DataFrame]
+    cells: tuple[Cell, ...]
+
+    def is_of(self, runs: Runs) -> bool:
+        return self.trials() is runs.trials and self.rows() is runs.rows
+
+
+_kept: dict[tuple[str, str], _Kept] = {}  # the columns of the scores -> the last cells
+
+
+def _grouped(runs: Runs, names: tuple[str, str]) -> Iterator[Cell]:
+    """Yield the cells whose scores are in the columns `names`, as `cells_of` says."""
     measuring = set(runs.rows[runs.rows[c.ROLE] != c.ROLE_SEARCH][c.TRIAL_ID])
     members: dict[Hashable, list[Mapping[str, Any]]] = {}
     used = [*CELL_COLUMNS, *(c.SEED_PREFIX + name for name in names)]
@@ -95,7 +122,8 @@ def cells_of(runs: Runs, metric: Metric | None = None) -> list[Cell]:
         measures = record[c.TRIAL_ID] in measuring
         key = (measures, record[c.CELL_ID if measures else c.TRIAL_ID])
         members.setdefault(key, []).append(record)
-    return [_cell(records, names) for records in members.values()]
+    for records in members.values():
+        yield _cell(records, names)
 
 
 def by_trial_id(cells: Iterable[Cell]) -> dict[str, Cell]:

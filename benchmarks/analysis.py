@@ -8,7 +8,7 @@ minutes. Each measurement is a process of its own: a bare `mlflow.search_runs` o
 our first read, our second read from what the first kept, and all figures from that.
 
 With --check the exit code is 1 unless the first read takes at most twice the bare search, the
-second less than 2 s, the figures less than 10 s, and no process more than 1.5 GiB.
+second less than 2 s, the figures less than 10 s, and none of ours more than 1.5 GiB.
 """
 
 from __future__ import annotations
@@ -219,14 +219,14 @@ def main() -> int:
         uri = make_store(folder, asked.runs)
         found = {name: measure(name, uri, folder) for name in MEASURED}
     seconds = {name: one for name, (one, _) in found.items()}
-    memory = max(one for _, one in found.values())
+    memory = max(one for name, (_, one) in found.items() if name != "bare")
     ratio = seconds["first"] / seconds["bare"]
     print(f"{asked.runs:,} runs")
     print(f"bare mlflow.search_runs {seconds['bare']:8.2f} s")
     print(f"first read              {seconds['first']:8.2f} s, {ratio:.2f} times that")
     print(f"second read             {seconds['second']:8.2f} s")
     print(f"figures and tables      {seconds['figures']:8.2f} s")
-    print(f"peak memory             {memory:8.2f} GiB")
+    print(f"peak memory             {memory:8.2f} GiB, of the bare search {found['bare'][1]:.2f}")
     is_good = (
         ratio <= MOST_RATIO
         and seconds["second"] < MOST_SECOND

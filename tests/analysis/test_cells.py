@@ -9,6 +9,7 @@ from handmade import BASELINE, SEARCH, Trial, make_runs, seeds, sensitivity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis import cells
 from analysis.cells import SeedPoint, cells_of
 from analysis.columns import OUTCOMES
 from analysis.runs import Runs
@@ -183,3 +184,18 @@ def test_a_stopped_seed_has_a_validation_score_only() -> None:
     trial = Trial(seeds(math.nan, outcome="stopped"), valid={0: 0.8}, outcome="stopped")
     ((seed,),) = only_seeds(make_runs([trial]))
     assert seed.valid == 0.8 and math.isnan(seed.value)
+
+
+def test_cells_of_the_same_runs_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    plain = cells._cell
+    monkeypatch.setattr(cells, "_cell", lambda *words: made.append(words) or plain(*words))
+    runs, other = (make_runs([Trial(seeds(score))]) for score in (0.9, 0.8))
+    first = cells.cells_of(runs)
+    first.clear()  # the caller's own list
+    assert [cell.seeds[0].value for cell in cells.cells_of(runs)] == [0.9]
+    assert len(made) == 1
+    assert [cell.seeds[0].value for cell in cells.cells_of(other)] == [0.8]
+    assert len(made) == 2
+    grown = runs._replace(trials=runs.trials.assign(seed_test_accuracy=0.7))
+    assert [cell.seeds[0].value for cell in cells.cells_of(grown)] == [0.7]
