@@ -216,6 +216,11 @@ class TrialConfig:
     shift: float = knob(0.1, "largest random shift, fraction of the side", low=0.0, high=1.0)
     zoom: float = knob(0.1, "largest random zoom per axis, fraction", low=0.0, high=0.9)
     mirroring: bool = knob(False, "mirror every other image at random")
+    color_jitter: float = knob(
+        0.0, "largest random change of contrast and saturation, fraction; of brightness half as"
+        " much",
+        low=0.0, high=1.0,
+    )  # fmt: skip
     cutout: float = knob(
         0.0, "side of a random square set to 0, or to the mean where it is subtracted; fraction of"
         " the image's", low=0.0, high=1.0,

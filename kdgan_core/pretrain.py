@@ -34,7 +34,7 @@ CHECKS = 6  # validation checks over pretraining
 DEPENDS_ON = (
     "dataset", "train_size", "draw", "valid_size", "pretrain_learning_rate",
     "learning_rate_schedule", "batch_size", "architecture", "weight_decay", "rotation_degrees",
-    "shift", "zoom", "mirroring", "cutout", "matmul_precision", "label_loss",
+    "shift", "zoom", "mirroring", "color_jitter", "cutout", "matmul_precision", "label_loss",
 )  # fmt: skip
 # And besides these, where the data set has tags; the files are in the data's checksum.
 TAGS_DEPEND_ON = (

@@ -250,7 +250,7 @@ def _players(config: TrialConfig) -> dict[Player, int]:
     names = (
         "dataset", "architecture", "batch_size", "train_size", "draw", "valid_size",
         "pretrain_learning_rate", "weight_decay", "rotation_degrees", "shift", "zoom", "mirroring",
-        "cutout",
+        "color_jitter", "cutout",
     )  # fmt: skip
     what = tuple(getattr(config, name) for name in names)
     players = {}

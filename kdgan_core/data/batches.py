@@ -110,11 +110,28 @@ def cut_out(images: Tensor, generator: Generators, share: float) -> Tensor:
     return images.masked_fill(inside.unsqueeze(-3), 0.0)
 
 
+def jitter_colors(images: Tensor, generator: Generators, most: float) -> Tensor:
+    """Each image under its own random contrast and saturation, factors uniform in
+    [1 - most, 1 + most], and brightness, added to all its pixels, uniform in +-most / 2.
+
+    Contrast is that of the input, a difference from the mean image where one is subtracted;
+    saturation scales the distance of a pixel's channels from their mean, and is nothing to a grey
+    image. images: as of `affine`.
+    """
+    draws = uniform((3, images.shape[-4], 1, 1, 1), generator, images.device) * 2.0 - 1.0
+    contrast, saturation, brightness = (most * draws).unbind(-5)
+    grey = images.mean(dim=-3, keepdim=True)
+    changed = torch.lerp(grey, images, 1.0 + saturation)
+    return changed.mul_(1.0 + contrast).add_(0.5 * brightness)
+
+
 def augmented(images: Tensor, generator: Generators, config: TrialConfig) -> Tensor:
     """Images under the random changes of a config. images: as of `affine`."""
     images = affine(images, generator, config.rotation_degrees, config.shift, config.zoom)
     if config.mirroring:
         images = mirror(images, generator)
+    if config.color_jitter > 0.0:
+        images = jitter_colors(images, generator, config.color_jitter)
     if config.cutout > 0.0:
         images = cut_out(images, generator, config.cutout)
     return images

@@ -43,6 +43,7 @@ OTHER: dict[str, object] = {
     "zoom": 0.3,
     "mirroring": True,
     "label_loss": "sigmoid",
+    "color_jitter": 0.4,
     "cutout": 0.5,
     "matmul_precision": "highest",
 }

@@ -93,6 +93,7 @@ FACTORS: list[tuple[str, object, dict[str, object]]] = [
     ("shift", 0.3, {}),
     ("zoom", 0.3, {}),
     ("mirroring", True, {}),
+    ("color_jitter", 0.4, {}),
     ("cutout", 0.25, {}),
     ("teacher_pretrain_steps", 140, {}),
     *[("method", method, {}) for method in ("distn", "mimic", "noisy", "codis", "supervised")],

@@ -1,4 +1,5 @@
-"""What a player sees: the mean image, mirroring, cutout; and nothing drawn for what is off."""
+"""What a player sees: the mean image, mirroring, colors, cutout; and nothing drawn for what is
+off."""
 
 from __future__ import annotations
 
@@ -11,7 +12,15 @@ from torch import Tensor
 
 from kdgan_core.config import TrialConfig
 from kdgan_core.data import Dataset, load_dataset
-from kdgan_core.data.batches import Minibatches, Pixels, accuracy, cut_out, mean_image, mirror
+from kdgan_core.data.batches import (
+    Minibatches,
+    Pixels,
+    accuracy,
+    cut_out,
+    jitter_colors,
+    mean_image,
+    mirror,
+)
 from kdgan_core.data.image_data import CENTRED, image_data
 
 CPU = torch.device("cpu")
@@ -159,23 +168,63 @@ def test_every_place_may_be_cut_out_and_about_equally_inside() -> None:
     assert float(share.min()) > 0.01
 
 
+def test_colors_change_image_by_image_within_their_bounds() -> None:
+    """The three factors of every image are found again by least squares from its pixels."""
+    most, count = 0.4, 4000
+    images = torch.rand((count, 3, 4, 4), generator=seeded())
+    seen = jitter_colors(images, seeded(1), most).double()
+    images = images.double()
+    grey = images.mean(dim=1, keepdim=True)
+    parts = [grey.expand_as(images), images - grey, torch.ones_like(images)]
+    design = torch.stack([part.flatten(1) for part in parts], dim=2)
+    found = torch.linalg.lstsq(design, seen.flatten(1).unsqueeze(2)).solution.squeeze(2)
+    assert torch.allclose((design @ found.unsqueeze(2)).squeeze(2), seen.flatten(1), atol=1e-5)
+    contrast, brightness = found[:, 0], found[:, 2]
+    saturation = found[:, 1] / contrast
+    for factor, middle, width in (
+        (contrast, 1.0, most), (saturation, 1.0, most), (brightness, 0.0, most / 2),
+    ):  # fmt: skip
+        drawn = (factor - middle) / width
+        assert drawn.abs().max() < 1.0 + 1e-4
+        assert drawn.abs().max() > 0.99
+        assert drawn.mean() == pytest.approx(0.0, abs=0.04)  # 4 standard errors
+        assert drawn.var() == pytest.approx(1 / 3, abs=0.02)
+    correlations = torch.corrcoef(torch.stack([contrast, saturation, brightness]))
+    assert (correlations - torch.eye(3)).abs().max() < 0.07
+
+
+def test_colors_of_grey_images_only_change_in_contrast_and_brightness() -> None:
+    images = torch.rand((6, 1, 4, 4), generator=seeded())
+    seen = jitter_colors(images, seeded(1), 0.5).flatten(1)
+    first, last = images.flatten(1)[:, :1], images.flatten(1)[:, -1:]
+    slope = (seen[:, -1:] - seen[:, :1]) / (last - first)
+    assert torch.allclose(seen, seen[:, :1] + slope * (images.flatten(1) - first), atol=1e-5)
+    assert len(slope.unique()) == 6
+
+
 @pytest.mark.parametrize(
     "changes, drawn",
     [
         ({"rotation_degrees": 0, "shift": 0, "zoom": 0}, []),
         ({}, ["affine"]),
         ({"mirroring": True}, ["affine", "mirror"]),
+        ({"color_jitter": 0.25}, ["affine", "colors"]),
         ({"cutout": 0.25}, ["affine", "cut"]),
-        ({"mirroring": True, "cutout": 0.25}, ["affine", "mirror", "cut"]),
+        (
+            {"mirroring": True, "color_jitter": 0.4, "cutout": 0.25},
+            ["affine", "mirror", "colors", "cut"],
+        ),
     ],
 )
 def test_only_what_is_on_draws(
     changes: dict[str, object], drawn: list[str], make_config: MakeConfig
 ) -> None:
-    """So that the stream of MNIST is what it was before there were mirroring and cutout."""
+    """So that the stream of MNIST is what it was before there were any other changes."""
     config = make_config(batch_size=5, **changes)
     stream = Minibatches(bytes_of(12, 1, 8), torch.arange(12), Pixels(255.0), config, seeded())
-    shapes = {"affine": (5, 5), "mirror": (5, 1, 1, 1), "cut": (2, 5, 1)}
+    shapes = {
+        "affine": (5, 5), "mirror": (5, 1, 1, 1), "colors": (3, 5, 1, 1, 1), "cut": (2, 5, 1),
+    }  # fmt: skip
     by_hand = seeded()
     for _ in range(3):  # a pass has two batches
         if stream.position + 5 > len(stream.order):

@@ -37,7 +37,7 @@ METHODS: list[dict[str, object]] = [
     {"discriminator_steps": 2, "classifier_steps": 2, "discriminator_warmup": 2},
     {"control_variate": "none", "estimator": "score", "label_smoothing": 0.1},
     {"distillation": "sigmoid", "label_loss": "sigmoid", "classifier_label_weight": 0.5},
-    {"mirroring": True, "cutout": 0.4},
+    {"mirroring": True, "color_jitter": 0.3, "cutout": 0.4},
     {"method": "distn"},
     {"method": "mimic"},
     {"method": "noisy"},
