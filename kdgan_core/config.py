@@ -182,6 +182,9 @@ class TrialConfig:
     pretrain_steps: int = knob(1500, "supervised updates of C, T and D before the game", low=0)
     teacher_pretrain_steps: int = knob(0, "the same for T, 0 if as many as the others", low=0)
     pretrain_learning_rate: float = knob(1e-3, "Adam in pretraining (authors: 1e-3)", above=0.0)
+    teacher_pretrain_learning_rate: float = knob(
+        0.0, "the same for T in pretraining, 0 for that of the others", low=0.0
+    )
 
     architecture: str = knob(
         "paper", "players: the paper's, the authors' code's, or small ones", choices=ARCHITECTURES
@@ -282,6 +285,12 @@ class TrialConfig:
         if role == "teacher" and self.teacher_pretrain_steps:
             return self.teacher_pretrain_steps
         return self.pretrain_steps
+
+    def pretraining_learning_rate(self, role: str) -> float:
+        """Adam's first step size of a player before the game."""
+        if role == "teacher" and self.teacher_pretrain_learning_rate:
+            return self.teacher_pretrain_learning_rate
+        return self.pretrain_learning_rate
 
     @property
     def temperature(self) -> TemperatureSchedule:

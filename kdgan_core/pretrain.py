@@ -32,9 +32,9 @@ CHECKS = 6  # validation checks over pretraining
 
 # Everything in a config that a pretrained player depends on, besides how long it is trained.
 DEPENDS_ON = (
-    "dataset", "train_size", "draw", "valid_size", "pretrain_learning_rate",
-    "learning_rate_schedule", "batch_size", "architecture", "weight_decay", "rotation_degrees",
-    "shift", "zoom", "mirroring", "color_jitter", "cutout", "matmul_precision", "label_loss",
+    "dataset", "train_size", "draw", "valid_size", "learning_rate_schedule", "batch_size",
+    "architecture", "weight_decay", "rotation_degrees", "shift", "zoom", "mirroring",
+    "color_jitter", "cutout", "matmul_precision", "label_loss",
 )  # fmt: skip
 # And besides these, where the data set has tags; the files are in the data's checksum.
 TAGS_DEPEND_ON = (
@@ -78,6 +78,7 @@ def cache_key(role: str, config: TrialConfig, seed: int, checksum: str, device: 
     names = (*DEPENDS_ON, DROPOUT[role], *(TAGS_DEPEND_ON if config.has_tags else ()))
     facts = {name: getattr(config, name) for name in names}
     facts["pretrain_steps"] = config.pretraining(role)
+    facts["pretrain_learning_rate"] = config.pretraining_learning_rate(role)
     facts |= {"role": role, "seed": seed, "data": checksum, "device": device}
     facts |= {"recipe": RECIPE, "torch": torch.__version__}
     text = json.dumps(facts, sort_keys=True)
@@ -156,7 +157,7 @@ def train_supervised(
     device = data.device
     stream = data.stream(config, make_generator(seed, f"pretrain batches {role}", device))
     dropout = make_generator(seed, f"pretrain dropout {role}", device)
-    base = config.pretrain_learning_rate
+    base = config.pretraining_learning_rate(role)
     groups = parameter_groups(role, player, config.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=base, fused=True)
     best, best_state = -1.0, copy.deepcopy(player.state_dict())

@@ -249,7 +249,7 @@ def _players(config: TrialConfig) -> dict[Player, int]:
     """What names each pretrained player of each seed -> its updates."""
     names = (
         "dataset", "architecture", "batch_size", "train_size", "draw", "valid_size",
-        "pretrain_learning_rate", "weight_decay", "rotation_degrees", "shift", "zoom", "mirroring",
+        "weight_decay", "rotation_degrees", "shift", "zoom", "mirroring",
         "color_jitter", "cutout",
     )  # fmt: skip
     what = tuple(getattr(config, name) for name in names)
@@ -257,8 +257,9 @@ def _players(config: TrialConfig) -> dict[Player, int]:
     for role, updates in pretrained(config).items():
         is_classifier = role == "classifier"
         dropout = config.classifier_dropout if is_classifier else config.teacher_dropout
+        rate = config.pretraining_learning_rate(role)
         for seed in config.seeds:
-            players[(*what, role, updates, dropout, seed)] = updates
+            players[(*what, role, updates, rate, dropout, seed)] = updates
     return players
 
 

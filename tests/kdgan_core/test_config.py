@@ -62,6 +62,7 @@ OTHER: dict[str, object] = {
     "pretrain_steps": 1499,
     "teacher_pretrain_steps": 1499,
     "pretrain_learning_rate": 2e-3,
+    "teacher_pretrain_learning_rate": 3e-3,
     "architecture": "paper",
     "classifier_dropout": 0.2,
     "teacher_dropout": 0.4,
@@ -148,6 +149,7 @@ OUT_OF_RANGE = [
     ("pretrain_steps", -1, "at least 0"),
     ("teacher_pretrain_steps", -1, "at least 0"),
     ("pretrain_learning_rate", 0.0, "above 0"),
+    ("teacher_pretrain_learning_rate", -1e-3, "at least 0"),
     ("classifier_dropout", 0.96, "in [0, 0.95]"),
     ("teacher_dropout", -0.01, "in [0, 0.95]"),
     ("weight_decay", -1e-9, "at least 0"),
@@ -235,6 +237,14 @@ def test_the_teacher_may_be_pretrained_longer(own: int, of_teacher: int) -> None
     config = BASE.replace(pretrain_steps=1499, teacher_pretrain_steps=own)
     found = {role: config.pretraining(role) for role in ("classifier", "teacher", "discriminator")}
     assert found == {"classifier": 1499, "teacher": of_teacher, "discriminator": 1499}
+
+
+@pytest.mark.parametrize("own, of_teacher", [(0.0, 2e-3), (3e-3, 3e-3)])
+def test_the_teacher_may_be_pretrained_at_a_rate_of_its_own(own: float, of_teacher: float) -> None:
+    config = BASE.replace(pretrain_learning_rate=2e-3, teacher_pretrain_learning_rate=own)
+    roles = ("classifier", "teacher", "discriminator")
+    found = {role: config.pretraining_learning_rate(role) for role in roles}
+    assert found == {"classifier": 2e-3, "teacher": of_teacher, "discriminator": 2e-3}
 
 
 def test_the_order_of_the_seeds_is_part_of_the_config() -> None:

@@ -33,7 +33,6 @@ OTHER: dict[str, object] = {
     "train_size": 200,
     "draw": "last",
     "valid_size": 300,
-    "pretrain_learning_rate": 2e-3,
     "learning_rate_schedule": "constant",
     "batch_size": 9,
     "architecture": "authors",
@@ -53,6 +52,8 @@ OF_ROLES: dict[str, tuple[object, set[str]]] = {
     "teacher_dropout": (0.3, {"teacher", "discriminator"}),
     "teacher_pretrain_steps": (7, {"teacher"}),
     "pretrain_steps": (7, set(PLAYERS)),
+    "teacher_pretrain_learning_rate": (2e-3, {"teacher"}),
+    "pretrain_learning_rate": (2e-3, set(PLAYERS)),
 }
 IRRELEVANT: dict[str, object] = {
     "method": "nagan",
@@ -102,10 +103,12 @@ def test_the_key_changes_for_the_players_concerned_alone(name: str) -> None:
     assert changed == concerned
 
 
-def test_a_teacher_pretrained_longer_is_the_one_that_all_are_pretrained_as_long_as() -> None:
-    longer = TrialConfig(pretrain_steps=100, teacher_pretrain_steps=300)
-    keys = [cache_key("teacher", c, 0, "", "") for c in (longer, TrialConfig(pretrain_steps=300))]
-    assert keys[0] == keys[1]
+def test_a_teacher_with_a_recipe_of_its_own_is_the_one_of_those_that_share_it() -> None:
+    own = TrialConfig(
+        pretrain_steps=100, teacher_pretrain_steps=300, teacher_pretrain_learning_rate=2e-3
+    )
+    alike = TrialConfig(pretrain_steps=300, pretrain_learning_rate=2e-3)
+    assert cache_key("teacher", own, 0, "", "") == cache_key("teacher", alike, 0, "", "")
 
 
 def test_the_key_has_every_dependency_and_no_other() -> None:
@@ -153,9 +156,10 @@ def test_pretraining_reads_nothing_that_the_key_leaves_out(
     spy = Spy(make_config(pretrain_steps=2))
     data = seed_data(spy)  # type: ignore[arg-type]
     pretrained_player(role, spy, 0, data, tmp_path, CPU)  # type: ignore[arg-type]
-    # A player's network needs its dropout alone; `pretraining` is its number of updates, which is
-    # in the key; matmul_precision is set around training; the score goes with the data set.
-    beside = {DROPOUT[role], "pretraining", "score"}
+    # A player's network needs its dropout alone; `pretraining` is its number of updates and
+    # `pretraining_learning_rate` its rate, which are in the key; matmul_precision is set around
+    # training; the score goes with the data set.
+    beside = {DROPOUT[role], "pretraining", "pretraining_learning_rate", "score"}
     assert spy.read == set(DEPENDS_ON) - {"matmul_precision"} | beside
 
 

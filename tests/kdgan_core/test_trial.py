@@ -86,6 +86,7 @@ FACTORS: list[tuple[str, object, dict[str, object]]] = [
     ("learning_rate_schedule", "constant", {}),
     ("pretrain_steps", 140, {}),
     ("pretrain_learning_rate", 1e-3, {}),
+    ("teacher_pretrain_learning_rate", 1e-3, {}),
     ("classifier_dropout", 0.3, {}),
     ("teacher_dropout", 0.3, {}),
     ("weight_decay", 1e-2, {}),

@@ -165,6 +165,8 @@ def test_a_player_that_trials_share_is_pretrained_once(config: TrialConfig) -> N
     assert seconds(mimic, dropped) == pytest.approx(2 * (2.0 + 1.0))  # another C
     longer = mimic.replace(teacher_pretrain_steps=60)
     assert seconds(mimic, longer) == pytest.approx(2 * (2.0 + 3.0))  # another T
+    faster = mimic.replace(teacher_pretrain_learning_rate=3e-3)
+    assert seconds(mimic, faster) == pytest.approx(2 * (2.0 + 1.0))  # another T, the same C
     assert seconds(config.replace(method="codis")) == 0.0
     cost.learn(config, ended(8.0, prepare=6.0))
     assert seconds(mimic, dropped) == pytest.approx(2 * 1.0)
