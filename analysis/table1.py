@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from analysis import columns as c
@@ -21,7 +21,7 @@ from analysis.arm_tables import (
 )
 from analysis.frames import Runs, dataset_of, origin
 from analysis.methods import Arm, arm_place, arms_of
-from analysis.paper import TABLE1_LABEL, PublishedMean, table1_cell
+from analysis.paper import TABLE1_LABEL, TABLE1_WHOLE, PublishedMean, table1_cell
 from analysis.stats import LEVEL, Interval, t_interval
 
 STATISTIC: Final = (
@@ -119,15 +119,29 @@ def table_info(runs: Runs, with_published: bool = True) -> TableInfo:
         caption=(),
         notes=tuple(went_wrong(arms, sizes)),
     )
-    return info._replace(caption=tuple(_caption(info, arms, origin(runs))))
+    wholes = _whole_sizes(dataset, sizes) if info.has_published else ()
+    return info._replace(caption=tuple(_caption(info, arms, wholes, origin(runs))))
 
 
-def _caption(info: TableInfo, arms: Sequence[Arm], where: str) -> Iterator[str]:
+def _whole_sizes(dataset: str, sizes: Sequence[int]) -> Iterator[str]:
+    for size in sizes:
+        whole = TABLE1_WHOLE.get((dataset, size))
+        if whole is not None:
+            yield (
+                f"n = {size:,}: the published value is that of n = {whole:,}, all images, chosen "
+                "on the test set; ours holds the rest back for validation."
+            )
+
+
+def _caption(
+    info: TableInfo, arms: Sequence[Arm], wholes: Iterable[str], where: str
+) -> Iterator[str]:
     yield STATISTIC
     if info.has_authors:
         yield AUTHORS_NOTE
     if info.has_published:
         yield PUBLISHED_NOTE
+    yield from wholes
     yield RULE
     yield seeds_sentence(arms)
     yield matching_sentence(arms)

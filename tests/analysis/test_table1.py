@@ -39,8 +39,22 @@ def test_the_published_value_is_the_data_sets_own() -> None:
 
     assert published("mnist", 1000) == pytest.approx(0.9360)
     assert published("cifar10", 5000) == pytest.approx(0.7611)
+    assert published("cifar10", 45_000) == published("cifar10", 50_000) == pytest.approx(0.8534)
     assert published("cifar10", 1000) is None and published("digits", 1000) is None
     assert published("mnist", 1000, asked=False) is None
+
+
+def test_a_training_set_less_its_validation_images_stands_beside_the_whole() -> None:
+    def captions(dataset: str, size: int, asked: bool = True) -> str:
+        trial = arm_trial("nagan", GOOD, size, dataset=dataset)
+        return " ".join(table_info(make_runs([trial]), asked).caption)
+
+    words = "n = 45,000: the published value is that of n = 50,000"
+    assert words in captions("cifar10", 45_000)
+    for dataset, size, asked in (
+        ("cifar10", 50_000, True), ("cifar10", 45_000, False), ("mnist", 45_000, True),
+    ):  # fmt: skip
+        assert "45,000" not in captions(dataset, size, asked)
 
 
 def test_the_best_student_is_best_whichever_it_is() -> None:
