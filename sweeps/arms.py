@@ -1,6 +1,7 @@
 """The arms of an experiment: the lines of its table of methods, each with its own small search.
 
-An arm is a `[arms.<name>]` table of the space file, `[methods]` is what they have in common.
+An arm is a `[arms.<name>]` table of the space file, `[methods]` is what they have in common; an
+arm named after another one and a plus, `kdgan+ema`, has all of that one's but what it changes.
 Importable without torch and Ray.
 """
 
@@ -17,6 +18,7 @@ REFERENCE = "kdgan"  # the arm whose compute the others are given where it is ma
 # The tuning draws other seeds than the table: no seed's draw of images is both tuned on and
 # reported.
 TUNING_SEEDS_FROM = 100
+VARIANT = "+"  # between an arm and what a variant of it changes
 OWN = ("method", "player")  # fields that make an arm what it is
 
 
@@ -107,7 +109,7 @@ def read_methods(table: Mapping[str, Any], quick: bool) -> Methods:
     return Methods(
         numbers["seeds"], numbers["search_seeds"], numbers["trials"],
         {**fixed, **rehearsal.get("fixed", {})}, _by_size(common, shortened),
-        {name: _arm(fields, shortened) for name, fields in table["arms"].items()},
+        {name: _arm(_whole(name, table["arms"]), shortened) for name in table["arms"]},
     )  # fmt: skip
 
 
@@ -121,6 +123,29 @@ def choose_arms(arms: Mapping[str, Arm], named: Iterable[str]) -> tuple[str, ...
     for name in sorted(wanted - arms.keys()):
         raise SpaceError(f"--arms {name!r} is not one of {', '.join(arms)}")
     return tuple(a for a, arm in arms.items() if (a in wanted if wanted else not arm.optional))
+
+
+def _whole(name: str, tables: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The table of an arm; that of `kdgan+ema` laid over that of `kdgan`: only what the variant
+    changes is in the file, and no recipe for a size undoes it.
+
+    Raises:
+        SpaceError: it is a variant of an arm that does not exist.
+    """
+    own, (parent, plus, _) = tables[name], name.partition(VARIANT)
+    if not plus:
+        return own
+    if parent not in tables:
+        raise SpaceError(f"the arm {name} is a variant of {parent}, which the file does not have")
+    base, fixed = tables[parent], own.get("fixed", {})
+    sizes = {
+        n: {
+            **{k: v for k, v in recipe.items() if k not in fixed},
+            **own.get("sizes", {}).get(n, {}),
+        }
+        for n, recipe in {**own.get("sizes", {}), **base.get("sizes", {})}.items()
+    }
+    return {**base, **own, "fixed": {**base["fixed"], **fixed}, "sizes": sizes}
 
 
 def _arm(fields: Mapping[str, Any], shortened: set[str]) -> Arm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -144,13 +145,45 @@ def test_an_optional_arm_is_kdgan_but_for_what_it_is_named_after(name: str) -> N
     arms = load_space(name, "methods").arms
     optional = tuple(arm for arm in arms if arms[arm].optional)
     assert "kdgan+ema" in optional
-    n = load_space(name).train_sizes[0]
-    found = configs(name, n, arms=("kdgan", *optional))
-    kdgan = found.pop("kdgan")
-    for arm, config in found.items():
-        changes = {k: v for k, v in arms[arm].fixed.items() if k != "method"}
-        assert changes and config == kdgan.replace(**changes)
-    assert len(set(found.values())) == len(found)
+    for n in load_space(name).train_sizes:
+        found = configs(name, n, arms=("kdgan", *optional))
+        kdgan = found.pop("kdgan")
+        for arm, config in found.items():
+            own = arms[arm].fixed.items() - arms["kdgan"].fixed.items()
+            assert own and config == kdgan.replace(**dict(own))
+            assert arms[arm].search == arms["kdgan"].search
+        assert len(set(found.values())) == len(found)
+
+
+def test_a_variant_has_all_of_its_arms_but_what_it_changes() -> None:
+    table: dict[str, Any] = {
+        "methods": {"seeds": 2, "search_seeds": 1, "trials": 1},
+        "arms": {
+            "kdgan": {
+                "fixed": {"method": "kdgan", "beta": 2.0},
+                "sizes": {"100": {"alpha": 0.1, "gamma": 0.2}, "500": {"alpha": 0.3}},
+                "search": {"alpha": [0.0, 1.0]},
+            },
+            "kdgan+slow": {
+                "optional": True,
+                "fixed": {"gamma": 0.9},
+                "sizes": {"500": {"alpha": 0.4}, "900": {"alpha": 0.5}},
+            },
+        },
+    }
+    arms = read_methods(table, quick=False).arms
+    assert arms["kdgan+slow"] == Arm(
+        {"method": "kdgan", "beta": 2.0, "gamma": 0.9},
+        {100: {"alpha": 0.1}, 500: {"alpha": 0.4}, 900: {"alpha": 0.5}},
+        {"alpha": (0.0, 1.0)},
+        optional=True,
+    )
+    assert arms["kdgan"].sizes[100] == {"alpha": 0.1, "gamma": 0.2} and not arms["kdgan"].optional
+    table["arms"]["mimic+slow"] = table["arms"]["kdgan+slow"]
+    with pytest.raises(
+        SpaceError, match=r"mimic\+slow is a variant of mimic, which the file does"
+    ):
+        read_methods(table, quick=False)
 
 
 @pytest.mark.parametrize(
