@@ -232,19 +232,13 @@ def test_the_automatic_distillation_is_that_of_the_method(method: str) -> None:
     assert TrialConfig.from_dict(auto.as_dict()) == auto
 
 
-@pytest.mark.parametrize("own, of_teacher", [(0, 1499), (7, 7)])
-def test_the_teacher_may_be_pretrained_longer(own: int, of_teacher: int) -> None:
-    config = BASE.replace(pretrain_steps=1499, teacher_pretrain_steps=own)
-    found = {role: config.pretraining(role) for role in ("classifier", "teacher", "discriminator")}
-    assert found == {"classifier": 1499, "teacher": of_teacher, "discriminator": 1499}
-
-
-@pytest.mark.parametrize("own, of_teacher", [(0.0, 2e-3), (3e-3, 3e-3)])
-def test_the_teacher_may_be_pretrained_at_a_rate_of_its_own(own: float, of_teacher: float) -> None:
-    config = BASE.replace(pretrain_learning_rate=2e-3, teacher_pretrain_learning_rate=own)
-    roles = ("classifier", "teacher", "discriminator")
-    found = {role: config.pretraining_learning_rate(role) for role in roles}
-    assert found == {"classifier": 2e-3, "teacher": of_teacher, "discriminator": 2e-3}
+@pytest.mark.parametrize("steps, rate, teacher", [(0, 0.0, (1499, 2e-3)), (7, 3e-3, (7, 3e-3))])
+def test_t_may_be_pretrained_in_its_own_way(steps: int, rate: float, teacher: object) -> None:
+    own = {"teacher_pretrain_steps": steps, "teacher_pretrain_learning_rate": rate}
+    config = BASE.replace(pretrain_steps=1499, pretrain_learning_rate=2e-3, **own)
+    for role in ("classifier", "teacher", "discriminator"):
+        found = (config.pretraining(role), config.pretraining_learning_rate(role))
+        assert found == (teacher if role == "teacher" else (1499, 2e-3))
 
 
 def test_the_order_of_the_seeds_is_part_of_the_config() -> None:
