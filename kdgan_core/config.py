@@ -183,7 +183,7 @@ class TrialConfig:
     teacher_pretrain_steps: int = knob(0, "the same for T, 0 if as many as the others", low=0)
     pretrain_learning_rate: float = knob(1e-3, "Adam in pretraining (authors: 1e-3)", above=0.0)
     teacher_pretrain_learning_rate: float = knob(
-        0.0, "the same for T in pretraining, 0 for that of the others", low=0.0
+        0.0, "the same for T in pretraining, 0 for that of the others", low=0.0, later=True
     )
 
     architecture: str = knob(
@@ -222,7 +222,7 @@ class TrialConfig:
     color_jitter: float = knob(
         0.0, "largest random change of contrast and saturation, fraction; of brightness half as"
         " much",
-        low=0.0, high=1.0,
+        low=0.0, high=1.0, later=True,
     )  # fmt: skip
     cutout: float = knob(
         0.0, "side of a random square set to 0, or to the mean where it is subtracted; fraction of"
@@ -307,25 +307,39 @@ class TrialConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
     def canonical_json(self) -> str:
-        return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return _compact(self.as_dict())
+
+    def identity(self) -> dict[str, object]:
+        """`as_dict` without the fields that came later and stand at their default.
+
+        At its default such a field does what was done before it existed, so that trials which
+        an earlier version recorded keep their ids.
+        """
+        return {k: v for k, v in self.as_dict().items() if k not in LATER or v != LATER[k]}
 
     @property
     def trial_id(self) -> str:
-        """First 12 hex digits of the sha256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical_json().encode()).hexdigest()[:12]
+        """First 12 hex digits of the sha256 of `identity` as sorted, compact JSON."""
+        return _digits(self.identity())
 
     @property
     def cell_id(self) -> str:
         """Like `trial_id`, but without the seeds: the same for all trials of one cell."""
-        values = {name: value for name, value in self.as_dict().items() if name != "seeds"}
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return _digits({k: v for k, v in self.identity().items() if k != "seeds"})
 
     @classmethod
     def from_dict(cls, values: typing.Mapping[str, object]) -> TrialConfig:
         """The config with these fields set, the others at their defaults."""
         check_names(values)
         return cls(**values)  # type: ignore[arg-type]
+
+
+def _compact(values: typing.Mapping[str, object]) -> str:
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def _digits(values: typing.Mapping[str, object]) -> str:
+    return hashlib.sha256(_compact(values).encode()).hexdigest()[:12]
 
 
 @functools.cache
@@ -335,6 +349,8 @@ def _types() -> dict[str, Any]:
 
 
 FIELDS: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(TrialConfig)
+# Field that came after trials had been recorded -> its default.
+LATER = {field.name: field.default for field in FIELDS if field.metadata["later"]}
 
 
 def score_of(values: typing.Mapping[str, Any], prefix: str = "valid_") -> Any:

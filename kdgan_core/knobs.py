@@ -18,12 +18,22 @@ def knob(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    later: bool = False,
 ) -> Any:
     """A dataclass field that carries its help text and its valid range.
 
-    `low` and `high` are inclusive bounds, `above` an exclusive lower one.
+    Args:
+        default: of the field.
+        help: one line for a user.
+        low: the least valid value.
+        high: the greatest one.
+        above: what values must be greater than.
+        choices: the valid values, if they can be listed.
+        later: whether trials had been recorded before the field existed. Its default then does
+            what they did, and stands in no id (`TrialConfig.identity`).
     """
     limits = {"low": low, "high": high, "above": above, "choices": choices, "help": help}
+    limits["later"] = later
     limits["is_flag"] = isinstance(default, bool)
     limits["is_text"] = isinstance(default, str) and not choices
     return dataclasses.field(default=default, metadata=limits)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import kdgan_core
+from kdgan_core.config import LATER
 from kdgan_core.files import atomic_write
 from sweeps import environment
 from sweeps.arms import Branch
@@ -137,10 +138,12 @@ def code_hash(files: Mapping[str, str] | None = None) -> str:
 
 
 def plan_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """A line for everything in which the plan is no longer what it was; additions are none."""
+    """A line for everything in which the plan is no longer what it was; additions are none, nor
+    are options that an earlier version did not have and that change nothing."""
     before, now = old["definition"], new["definition"]
     for name in sorted(before["sizes"].keys() & now["sizes"].keys(), key=Branch.named):
-        yield from _changes(f"n={name}: ", before["sizes"][name], now["sizes"][name])
+        fields = [{**LATER, **part["sizes"][name]} for part in (before, now)]
+        yield from _changes(f"n={name}: ", *fields)
     yield from _changes("search: ", before["search"], now["search"])
     searches, other = (part.get("arms", {}) for part in (before, now))
     for arm in sorted(searches.keys() & other.keys()):

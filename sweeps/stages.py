@@ -296,5 +296,5 @@ class Stages:
 def _what_is_searched(space: Space, n: int) -> str:
     """Four hex digits that change when the ranges, or what is trained, change: another study."""
     base = space.tuning_config(n)
-    text = json.dumps([list(space.search.items()), base.as_dict()])
+    text = json.dumps([list(space.search.items()), base.identity()])
     return hashlib.sha256(text.encode()).hexdigest()[:4]

@@ -162,6 +162,18 @@ def changed(space: Space, **fields: Any) -> dict[str, Any]:
     return plan_of(replace(space, **fields))
 
 
+def test_an_option_that_an_earlier_version_did_not_have_is_no_change(space: Space) -> None:
+    old, new = plan_of(space), plan_of(space)
+    for fields in old["definition"]["sizes"].values():
+        assert fields.pop("color_jitter") == 0.0
+    assert plan_lines(old, new) == [] == plan_lines(new, old)
+    jittered = changed(space, fixed={**space.fixed, "color_jitter": 0.4})
+    assert plan_lines(old, jittered) == [f"n={n}: color_jitter: 0.0 -> 0.4" for n in (50, 200)]
+    for fields in new["definition"]["sizes"].values():
+        del fields["steps"]  # which every version had
+    assert plan_lines(new, plan_of(space)) == [f"n={n}: steps: absent -> 20" for n in (50, 200)]
+
+
 def test_a_line_for_every_kind_of_change_of_the_plan(space: Space) -> None:
     old = plan_of(space)
     fixed = changed(space, fixed={**space.fixed, "steps": 30, "samples": 2})

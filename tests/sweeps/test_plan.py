@@ -42,6 +42,17 @@ def test_a_plan_is_read_back_in_order(space: Space, path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_the_plan_of_an_earlier_version_has_the_same_trials(rows: list[Row], path: Path) -> None:
+    """One that lacked an option; what its spools are named after."""
+    Plan(path).append(rows)
+    table = pq.read_table(path)
+    older = [json.loads(text) for text in table["config"].to_pylist()]
+    assert {config.pop("color_jitter") for config in older} == {0.0}
+    column = table.schema.get_field_index("config")
+    pq.write_table(table.set_column(column, "config", [list(map(json.dumps, older))]), path)
+    assert list(Plan(path).trials()) == list(dict.fromkeys(row.trial_id for row in rows))
+
+
 def test_the_trials_follow_the_plan(rows: list[Row], path: Path) -> None:
     plan = Plan(path)
     trials = plan.trials()
