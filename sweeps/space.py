@@ -118,7 +118,7 @@ def _arm_space(space: Space, train_size: int, name: str) -> Space:
     arm = space.arms[name]
     recipe = {**space.sizes.get(train_size, {}), **arm.fixed, **arm.sizes.get(train_size, {})}
     free = {k: v for k, v in recipe.items() if k not in space.changes}
-    search = free_dimensions(arm.search, space.changes) if space.trials else {}
+    search = free_dimensions(arm.search, {**arm.fixed, **space.changes}) if space.trials else {}
     return replace(
         space, train_sizes=(train_size,), sizes={train_size: free}, search=search, arm=name,
         baseline_from="best" if search else "paper",

@@ -125,6 +125,15 @@ def test_a_set_field_is_that_of_every_arm_and_tuned_in_none() -> None:
             assert "log10_learning_rate" in own.search
 
 
+def test_what_makes_an_arm_is_not_tuned() -> None:
+    """A variant has the search of what it is a variant of, but for what it fixes."""
+    space = load_space("mnist", "methods")
+    gentle = replace(space.arms["kdgan+ema"], fixed={"method": "kdgan", "alpha": 0.2, "beta": 3.0})
+    space = replace(space, arms={**space.arms, "kdgan+gentle": gentle}, chosen=("kdgan+gentle",))
+    for own in branches(space, "methods").values():
+        assert set(gentle.search) - set(own.search) == {"alpha", "log10_beta"}
+
+
 def test_without_trials_nothing_is_searched() -> None:
     space = load_space("mnist", "methods", trials=0)
     assert (space.trials, space.baseline_from) == (0, "paper")
