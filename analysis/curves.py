@@ -263,11 +263,16 @@ def _footer(rows: Sequence[CurveRow], task: Task, where: str) -> str:
     counts = sorted({b.n for row in rows for one in row.curves if (b := one.updates) is not None})
     many = "-".join(str(n) for n in dict.fromkeys(counts[:1] + counts[-1:])) or "no"
     ends = f" and {100 * LEVEL:g} % Student-t interval" if counts[-1:] > [1] else ""
+    levels = (
+        " Thin lines: where the other methods end, mean of the last validation"
+        f" {task.curve.label}."
+        if any(row.levels for row in rows)
+        else ""
+    )
     return (
         f"Validation {task.curve.label}: mean{ends} over {many} seeds. Seconds: of a seed's "
         "training, without pretraining and checks; a seed's curve is interpolated between its "
-        "checks, and the mean ends where the fastest seed does. Thin lines: where the other "
-        f"methods end, mean of the last validation {task.curve.label}. {where}."
+        f"checks, and the mean ends where the fastest seed does.{levels} {where}."
     )
 
 

@@ -255,19 +255,12 @@ def _legend_handles(info: CurvesInfo) -> list[Line2D | Patch]:
     ]
     if any(one.updates is not None and one.updates.n > 1 for one in curves):
         handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label="95 % t interval"))
+    levels = dict.fromkeys(level.arm.name for row in info.rows for level in row.levels)
     handles += [
-        Line2D(
-            [],
-            [],
-            color=ARM_COLOURS[name],
-            linewidth=LEVEL_LINE,
-            linestyle=_level_style(name),
-            label=f"{label}, end",
-        )
-        for name, label in dict.fromkeys(
-            (level.arm.name, level.arm.label) for row in info.rows for level in row.levels
-        )
-    ]
+        Line2D([], [], color=ARM_COLOURS[name], linewidth=LEVEL_LINE,
+               linestyle=_level_style(name), label=f"{arm_label(name)}, end")
+        for name in levels
+    ]  # fmt: skip
     if any(one.broken_updates for one in curves):
         handles.append(
             Line2D([], [], color=INK, linestyle=":", linewidth=0.6, marker="x", markersize=4,
@@ -278,4 +271,10 @@ def _legend_handles(info: CurvesInfo) -> list[Line2D | Patch]:
             Line2D([], [], color=INK, linestyle=PUBLISHED_DASHES, linewidth=1.0,
                    label="as published")
         )  # fmt: skip
+    ours = {*levels, *(one.arm.name for one in curves)}
+    handles += [
+        Line2D([], [], color=ARM_COLOURS[name], linestyle=PUBLISHED_DASHES,
+               linewidth=PUBLISHED_LINE, label=f"{arm_label(name)}, published")
+        for name in info.published if name not in ours
+    ]  # fmt: skip
     return handles

@@ -24,7 +24,12 @@ def made(sizes: tuple[int, ...], names: tuple[str, ...] = METHODS) -> CurvesInfo
 
 @pytest.mark.parametrize(
     ("sizes", "names"),
-    [((100, 1000, 10_000), METHODS), ((100,), METHODS), ((1000,), ("kdgan", "nagan"))],
+    [
+        ((100, 1000, 10_000), METHODS),
+        ((100,), METHODS),
+        ((100,), ("kdgan", "nagan")),
+        ((1000,), ("kdgan", "nagan")),
+    ],
 )
 def test_no_text_overlaps_another(
     sizes: tuple[int, ...], names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -46,6 +51,22 @@ def test_the_published_curve_has_axes_of_its_own_and_is_dashed() -> None:
     assert dashes == [PUBLISHED_DASHES] * 5
     (kdgan,) = (line for line in lines if line.get_color() == ARM_COLOURS["kdgan"])
     assert max(kdgan.get_ydata()) == pytest.approx(77.95)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("names", [("kdgan",), ("kdgan", "nagan", "mimic"), METHODS])
+def test_every_colour_is_in_the_legend(names: tuple[str, ...]) -> None:
+    """Those of published curves too whose methods were not run."""
+    info = made((100,), names)
+    figure = draw_curves(info)
+    (legend,) = figure.legends
+    shown = {line.get_color() for line in legend.get_lines()}
+    drawn = {line.get_color() for axes in figure.axes for line in axes.get_lines()}
+    assert drawn & set(ARM_COLOURS.values()) <= shown
+    said = [text.get_text() for text in legend.get_texts()]
+    assert ("DISTN, published" in said) == ("distn" not in names)
+    assert len(said) == len(set(said))
+    others = set(names) - {"kdgan", "nagan"}
+    assert ("Thin lines" in info.footer) == bool(others)
 
 
 def test_all_marks_are_in_view_and_in_the_table(tmp_path: Path) -> None:
