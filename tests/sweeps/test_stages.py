@@ -14,6 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from staging import baseline, known_score, roles
 
+from kdgan_core import TrialConfig
 from sweeps.arms import Branch
 from sweeps.design import Size, grid_rows, sobol_rows
 from sweeps.plan import Row
@@ -129,6 +130,25 @@ def test_the_study_is_found_by_its_name_and_nothing_stays_open(
         assert [trial.state for trial in trials] == [
             TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE,
         ]  # fmt: skip
+
+
+def test_a_study_goes_on_under_a_version_that_has_one_more_option(
+    space: Space, tmp_path: Path, drive: Callable[..., list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = TrialConfig.as_dict
+    with monkeypatch.context() as earlier:
+        earlier.setattr(
+            TrialConfig, "as_dict",
+            lambda self: {k: v for k, v in whole(self).items() if k != "color_jitter"},
+        )  # fmt: skip
+        before = Stages(Task(space, "study"), tmp_path)
+        drive(before)
+    after = Stages(Task(space, "study"), tmp_path)
+    names = [
+        [search.study.study_name for search in one.searches.values()] for one in (before, after)
+    ]
+    assert names[0] == names[1]
+    assert drive(after) == [] and after.results.keys() == before.results.keys()
 
 
 @pytest.fixture
